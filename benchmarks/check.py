@@ -1,0 +1,95 @@
+"""Durable checks over HTTP beside the same server's bare echo, with relay and audit at work on the same machine."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Final
+
+from benchmarks import load
+from benchmarks.figures import machine, spread
+from benchmarks.load import Measured
+from benchmarks.pair import Pair, running_echo, running_pair
+
+CONNECTIONS: Final = (1, 32, 128)
+ROUNDS: Final = 5
+SECONDS: Final = 4.0
+DRAIN_SECONDS: Final = 180.0
+
+
+def bodies() -> list[str]:
+    """Return the six questions of the worked example, the first two more often, as callers would ask."""
+    bindings = [
+        ("user_alice", "um_alice_finance_reviewer", "approve", "invoice_001"),
+        ("user_alice", "um_alice_finance_reviewer", "approve", "invoice_002"),
+        ("user_bob", "um_bob_finance_reviewer", "approve", "invoice_001"),
+        ("user_alice", "um_alice_finance_reviewer", "read", "invoice_001"),
+        ("user_bob", "um_bob_finance_reviewer", "update", "invoice_001"),
+        ("user_alice", "um_alice_finance_reviewer_revoked", "approve", "invoice_001"),
+        ("user_alice", "um_alice_finance_reviewer_expired", "approve", "invoice_001"),
+        ("user_alice", "um_alice_finance_reviewer", "reject", "invoice_001"),
+    ]
+    return [
+        json.dumps(
+            {
+                "actor": {
+                    "user_id": user,
+                    "member_id": "member_finance_reviewer",
+                    "user_member_id": binding,
+                    "space_id": "space_acme",
+                },
+                "action": action,
+                "resource_type": "invoice",
+                "resource_id": resource,
+            }
+        )
+        for user, binding, action, resource in bindings
+    ]
+
+
+def measure() -> None:
+    """Print the figures."""
+    print(f"Durable check beside a bare echo · {machine()}")
+    print(
+        f"load: {load.generator()}, {ROUNDS} rounds of {SECONDS:.0f} s each, echo and check in turn; median [range]\n"
+    )
+    with running_echo() as echo, running_pair() as pair:
+        check = f"{pair.authz}/api/v1/authz/check"
+        for url in (echo, check):
+            load.run(url, pair.admin_key, bodies(), connections=32, seconds=2)
+        header = ("connections", "echo req/s", "check req/s", "ratio", "p50 ms", "p99 ms", "delivered/s meanwhile")
+        print(" | ".join(header))
+        for connections in CONNECTIONS:
+            _row(pair, echo, check, connections)
+        _drain(pair)
+
+
+def _row(pair: Pair, echo: str, check: str, connections: int) -> None:
+    echoes: list[Measured] = []
+    checks: list[Measured] = []
+    delivered: list[float] = []
+    for _ in range(ROUNDS):
+        echoes.append(load.run(echo, pair.admin_key, bodies(), connections=connections, seconds=SECONDS))
+        before, started = pair.log_size(), time.monotonic()
+        checks.append(load.run(check, pair.admin_key, bodies(), connections=connections, seconds=SECONDS))
+        delivered.append((pair.log_size() - before) / (time.monotonic() - started))
+    errors = sum(m.errors for m in checks + echoes)
+    cells = (
+        f"{connections:>3}",
+        spread([m.rate for m in echoes]),
+        spread([m.rate for m in checks]),
+        spread([c.rate / e.rate for c, e in zip(checks, echoes, strict=True)], 2),
+        spread([m.p50 for m in checks], 2),
+        spread([m.p99 for m in checks], 2),
+        spread(delivered),
+    )
+    print(" | ".join(cells) + (f" | {errors} ERRORS" if errors else ""), flush=True)
+
+
+def _drain(pair: Pair) -> None:
+    waiting, recorded, started = pair.waiting(), pair.recorded(), time.monotonic()
+    print(f"\nafter the load: {recorded:,} decisions recorded, {waiting:,} events waiting for delivery")
+    while pair.waiting() and time.monotonic() - started < DRAIN_SECONDS:
+        time.sleep(0.2)
+    elapsed = time.monotonic() - started
+    print(f"drained in {elapsed:.1f} s ({waiting / max(elapsed, 0.2):,.0f} events/s); log size {pair.log_size():,}")

@@ -1,0 +1,1 @@
+"""The two services; neither imports the other, and each owns its database."""

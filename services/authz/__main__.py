@@ -1,0 +1,113 @@
+"""`plystra-authz`: serve, relay, seed, openapi."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from typing import Literal
+
+import msgspec
+import uvloop
+from cyclopts import App
+
+from services.authz.delivery import HttpDelivery
+from services.authz.relay import Relay
+from services.authz.supervision import RelaySupervisor
+from shared.clock import utc_now
+from shared.db import Connection, connect
+from shared.observe.logs import configure_logging
+from shared.observe.tracing import Tracing
+from shared.release import SERVICE_VERSION
+from shared.settings import AuthzSettings, SettingsError, load_settings
+from shared.web.server import serve as serve_app
+
+cli = App(name="plystra-authz", help="The authorization service of Plystra.", version=SERVICE_VERSION)
+
+
+@cli.command
+def serve() -> None:
+    """Answer over HTTP until SIGTERM, with a relay process beside it that delivers to audit."""
+    settings = load_settings(AuthzSettings)
+    supervisor = RelaySupervisor() if settings.relay == "on" and settings.audit_url else None
+    if supervisor is not None:
+        supervisor.start()
+    try:
+        serve_app(
+            "services.authz.app:create_app_from_environment",
+            host=settings.host,
+            port=settings.port,
+            drain_seconds=settings.drain_seconds,
+        )
+    finally:
+        if supervisor is not None:
+            supervisor.stop()
+
+
+@cli.command
+def relay() -> None:
+    """Deliver the outbox to audit until SIGTERM; of several, one is active."""
+    settings = load_settings(AuthzSettings)
+    if settings.audit_url is None or settings.audit_key is None:
+        raise SettingsError("The relay needs PLYSTRA_AUDIT_URL and PLYSTRA_AUTHZ_AUDIT_KEY.")
+    uvloop.run(_relay(settings, settings.audit_url, settings.audit_key))
+
+
+async def _relay(settings: AuthzSettings, audit_url: str, audit_key: str) -> None:
+    instance = f"{settings.instance}/relay"
+    logger = configure_logging("authz-relay", settings.log_level)
+    tracing = Tracing("authz-relay", instance, SERVICE_VERSION)
+    delivery = HttpDelivery(audit_url, audit_key)
+
+    async def connect_relay() -> Connection:
+        return await connect(settings.app_dsn, f"plystra-authz {instance}")
+
+    worker = Relay(
+        connect_relay,
+        delivery,
+        instance=instance,
+        clock=utc_now,
+        monotonic=time.monotonic,
+        logger=logger,
+        tracing=tracing,
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, worker.stop)
+    logger.info("started", instance=instance)
+    await worker.run()
+    await delivery.close()
+    tracing.close()
+    logger.info("stopped", instance=instance)
+
+
+@cli.command
+def seed(example: Literal["finance-reviewer"]) -> None:
+    """Load an example through the command path; what is there already is left as it is."""
+    from services.authz.seeding import load_example
+
+    settings = load_settings(AuthzSettings)
+    print(uvloop.run(load_example(settings.app_dsn, example)))
+
+
+@cli.command
+def openapi() -> None:
+    """Print the OpenAPI document."""
+    from services.authz.app import create_app
+    from shared.web.openapi import document_of
+
+    app = create_app(AuthzSettings(app_dsn="postgresql://unused@localhost/unused"), documented=True)
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document_of(app.app)), indent=2) + b"\n")
+
+
+def main() -> None:
+    """Run the command line; settings that can't be used are named, with exit code 2."""
+    try:
+        cli()
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The composition root of authz: everything is made here, once, and handed to what needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+
+from litestar import Litestar
+
+from services.authz.backlog import Backlog
+from services.authz.cache import Changes
+from services.authz.decisions import Decisions
+from services.authz.facts import FactSource
+from services.authz.health import Health
+from services.authz.outbox import Recorder, RecorderMetrics
+from services.authz.routes.check import CHECK_PATH, EXPLAIN_PATH, CheckData, check_handlers, lean_check
+from services.authz.store import find_credential
+from services.authz.tail import Tail
+from shared.clock import utc_now
+from shared.credentials import Authenticator, Credential
+from shared.db import DATABASE_ERRORS, Connection, connect, create_pool
+from shared.identifiers import new_uuid7
+from shared.observe.logs import AccessLog, configure_logging
+from shared.observe.metrics import CollectorRegistry, HttpMetrics
+from shared.observe.tracing import Tracing
+from shared.problems import retry_later
+from shared.process import die_with_parent
+from shared.release import SERVICE_VERSION
+from shared.settings import AuthzSettings, load_settings
+from shared.web.answers import Answer
+from shared.web.edge import ASGIApp, Edge
+from shared.web.litestar_app import LeanOperation, make_app
+from shared.web.server import build_info
+from shared.web.system import system_handlers
+
+SERVICE = "authz"
+
+
+def create_app_from_environment() -> ASGIApp:
+    """Make the application for a worker process, which ends when the process that started it does."""
+    die_with_parent()
+    return create_app(load_settings(AuthzSettings))
+
+
+def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
+    """Make the whole service; nothing is connected before the ASGI lifespan begins."""
+    logger = configure_logging(SERVICE, settings.log_level)
+    registry = CollectorRegistry()
+    tracing = Tracing(SERVICE, settings.instance, SERVICE_VERSION)
+    access = AccessLog(SERVICE, settings.log_level)
+    pool = create_pool(settings.app_dsn, f"plystra-authz {settings.instance} facts", max_size=4)
+
+    async def connect_tail() -> Connection:
+        return await connect(settings.app_dsn, f"plystra-authz {settings.instance} tail")
+
+    async def connect_outbox() -> Connection:
+        return await connect(settings.app_dsn, f"plystra-authz {settings.instance} outbox")
+
+    async def load_credential(credential_id: str) -> Credential | None:
+        try:
+            async with pool.acquire(timeout=2.0) as connection:
+                return await find_credential(connection, credential_id)
+        except DATABASE_ERRORS as error:
+            raise retry_later(
+                "database_unavailable", "API keys cannot be looked up at present.", log_detail=repr(error)
+            ) from error
+
+    changes = Changes()
+    tail = Tail(connect_tail, changes, time.monotonic, logger)
+    facts = FactSource(
+        pool,
+        tail,
+        changes,
+        staleness_seconds=settings.staleness_ms / 1000,
+        cache_entries=settings.cache_entries,
+    )
+    recorder = Recorder(
+        connect_outbox,
+        source=settings.instance,
+        clock=utc_now,
+        monotonic=time.monotonic,
+        logger=logger,
+        metrics=RecorderMetrics(registry),
+        max_events=settings.commit_max_events,
+        has_room=lambda queued: backlog.has_room(queued),
+    )
+    backlog = Backlog(pool, lambda: recorder.recorded, settings.outbox_ceiling)
+    decisions = Decisions(facts, recorder, clock=utc_now, new_event_id=new_uuid7, registry=registry)
+    authenticator = Authenticator(load_credential, utc_now, time.monotonic)
+    health = Health(
+        pool, tail=tail, recorder=recorder, settings=settings, registry=registry, build=build_info(settings)
+    )
+
+    @contextlib.asynccontextmanager
+    async def life(_: Litestar) -> AsyncIterator[None]:
+        async with pool:
+            tasks = [asyncio.create_task(run()) for run in (tail.run, backlog.run)]
+            recording = asyncio.create_task(recorder.run())
+            logger.info("started", instance=settings.instance, version=SERVICE_VERSION)
+            try:
+                await recorder.wait_connected(2.0)
+                yield
+            finally:
+                await recorder.close()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(recording, 2.0)
+                access.flush()
+                tracing.close()
+                logger.info("stopped", instance=settings.instance, recorded=recorder.recorded)
+
+    app = make_app(
+        documented=documented,
+        handlers=[
+            *system_handlers(
+                service=SERVICE,
+                version=health.version,
+                probe=health.probe,
+                registry=registry,
+                before_metrics=health.refresh_metrics,
+            ),
+            *check_handlers(decisions, authenticator),
+        ],
+        authenticator=authenticator,
+        logger=logger,
+        lifespan=[life],
+        title="Plystra authz",
+        description="May this User, acting through this Member of this Space, do this action on this resource?",
+        lean=[
+            LeanOperation(
+                answer=Answer[CheckData],
+                path=CHECK_PATH,
+                like=EXPLAIN_PATH,
+                operation_id="check",
+                summary="May this actor do this action on this resource?",
+                description="Decides, records the decision, and answers: a deny is an answer too (HTTP 200).",
+            )
+        ],
+    )
+    return Edge(
+        app,
+        access=access,
+        logger=logger,
+        metrics=HttpMetrics(registry),
+        tracing=tracing,
+        lean={CHECK_PATH: lean_check(decisions, authenticator)},
+    )

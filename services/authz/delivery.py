@@ -1,0 +1,63 @@
+"""The seam between the relay and audit: `deliver(batch)` returns once the batch is in the log, or says why not.
+
+HTTP is the one way at present; another transport is another class with this method.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+import httpx
+import msgspec
+
+EVENTS_PATH: Final = "/api/v1/events"
+# These say that audit will never take this batch as it is; anything else may pass.
+_REFUSALS: Final = frozenset({400, 409, 413, 415, 422})
+
+
+class Refused(Exception):
+    """audit will not take the batch, however often it is sent; the text is audit's reason."""
+
+
+class Unavailable(Exception):
+    """audit did not acknowledge the batch; sending it again is safe and right."""
+
+
+class Delivery(Protocol):
+    """A way to bring events to audit."""
+
+    async def deliver(self, events: bytes, traceparent: str | None) -> None:
+        """Bring canonical events, joined by commas, to audit in their order; raises `Refused` or `Unavailable`."""
+
+
+class HttpDelivery:
+    """Delivers by POST to audit's ingest route."""
+
+    def __init__(self, base_url: str, key: str, *, timeout_seconds: float = 10.0) -> None:
+        self._client = httpx.AsyncClient(
+            base_url=base_url.rstrip("/"),
+            headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
+            timeout=timeout_seconds,
+            trust_env=False,
+        )
+
+    async def deliver(self, events: bytes, traceparent: str | None) -> None:
+        """Send one batch and wait for its acknowledgement."""
+        headers = {} if traceparent is None else {"traceparent": traceparent}
+        try:
+            response = await self._client.post(EVENTS_PATH, content=b'{"events":[' + events + b"]}", headers=headers)
+        except httpx.HTTPError as error:
+            raise Unavailable(f"{type(error).__name__}: {error}") from error
+        if response.status_code == 200:
+            return
+        reason = f"{response.status_code} {response.text[:1000]}"
+        raise Refused(reason) if response.status_code in _REFUSALS else Unavailable(reason)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+def split_events(events: bytes) -> list[bytes]:
+    """Return the single events of a commit, each byte for byte."""
+    return [bytes(raw) for raw in msgspec.json.decode(b"[" + events + b"]", type=list[msgspec.Raw])]

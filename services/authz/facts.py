@@ -1,0 +1,283 @@
+"""Gathers the facts of a question: from memory when they are there, from the database when not, never from the past.
+
+All facts of one decision are true as of one revision, the one that is returned with them (guarantees 4 and 6): entries
+newer than the tail wait for the tail, entries that a change touched are read again, and when the tail itself is too old
+everything is read in one snapshot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+import msgspec
+
+from services.authz.batch import BatchLoader
+from services.authz.cache import Cache, Changes, Entry
+from services.authz.model import (
+    ActorFacts,
+    ActorIds,
+    Facts,
+    GrantedPermission,
+    Question,
+    RegistryFacts,
+    TargetFacts,
+)
+from services.authz.store import (
+    AsOf,
+    Registry,
+    ResourceKey,
+    StoredActor,
+    StoredResource,
+    StoredRole,
+    load_actors,
+    load_registry,
+    load_resources,
+    load_roles,
+    read_revision,
+)
+from services.authz.tail import Tail
+from shared.db import DATABASE_ERRORS, Pool
+from shared.problems import retry_later
+
+ATTEMPTS: Final = 20
+PATIENCE_SECONDS: Final = 2.0
+_REGISTRY: Final = "registry"
+
+V = TypeVar("V")
+
+
+class InlineFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Facts that a trusted caller sent itself (context mode); None means: take the stored ones."""
+
+    actor: ActorFacts | None = None
+    granted: tuple[GrantedPermission, ...] | None = None
+    target: TargetFacts | None = None
+
+    def names(self) -> tuple[str, ...]:
+        """Name the parts that came inline, as the trace shows them."""
+        parts = (("actor", self.actor), ("grants", self.granted), ("resource", self.target))
+        return tuple(name for name, value in parts if value is not None)
+
+
+STORED: Final = InlineFacts()
+
+
+class KnownActor(msgspec.Struct):
+    """An actor in memory, with its granted permissions by (resource type, action) as they are first asked for."""
+
+    stored: StoredActor
+    facts: ActorFacts
+    granted: dict[tuple[str, str], tuple[GrantedPermission, ...]]
+
+
+class FactSource:
+    """Where decisions get their facts from."""
+
+    def __init__(
+        self, pool: Pool, tail: Tail, changes: Changes, *, staleness_seconds: float, cache_entries: int
+    ) -> None:
+        self._pool = pool
+        self._tail = tail
+        self._staleness = staleness_seconds
+        self.actors: Cache[ActorIds, KnownActor] = Cache(changes, cache_entries)
+        self.resources: Cache[ResourceKey, StoredResource] = Cache(changes, cache_entries)
+        self.roles: Cache[str, StoredRole] = Cache(changes, cache_entries)
+        self.registry: Cache[str, Registry] = Cache(changes, 1)
+        self._actor_loader: BatchLoader[ActorIds, AsOf[StoredActor]] = BatchLoader(self._load_actors)
+        self._resource_loader: BatchLoader[ResourceKey, AsOf[StoredResource]] = BatchLoader(self._load_resources)
+        self._role_loader: BatchLoader[str, AsOf[StoredRole]] = BatchLoader(self._load_roles)
+        self._registry_loader: BatchLoader[str, AsOf[Registry]] = BatchLoader(self._load_registry)
+
+    async def gather(self, question: Question, inline: InlineFacts = STORED) -> AsOf[Facts]:
+        """Return the facts of a question and the revision that all of them are true as of."""
+        for _ in range(ATTEMPTS):
+            if self._tail.age > self._staleness:
+                break
+            facts = self._from_memory(question, inline)
+            if facts is not None:
+                return AsOf(facts, self._tail.revision)
+            newest = await self._load_missing(question, inline)
+            if not await self._tail.reach(newest, PATIENCE_SECONDS):
+                break
+        return await self._read_through(question, inline)
+
+    def _from_memory(self, question: Question, inline: InlineFacts) -> Facts | None:
+        """Assemble the facts from memory alone; None when something is missing. Nothing is awaited in between."""
+        actor_facts, granted, target = inline.actor, inline.granted, inline.target
+        if actor_facts is None or granted is None:
+            actor = self._followed(self.actors.get(question.actor))
+            if actor is None:
+                return None
+            if actor_facts is None:
+                actor_facts = actor.value.facts
+            if granted is None:
+                granted = self._granted(actor.value, (question.resource_type, question.action))
+                if granted is None:
+                    return None
+        if target is None:
+            resource = self._followed(self.resources.get((question.resource_type, question.resource_id)))
+            if resource is None:
+                return None
+            target = TargetFacts(group=resource.value.group, resource=resource.value.resource)
+        registry = self._followed(self.registry.get(_REGISTRY))
+        if registry is None:
+            return None
+        return Facts(actor=actor_facts, granted=granted, registry=registered(registry.value, question), target=target)
+
+    def _followed(self, entry: Entry[V] | None) -> Entry[V] | None:
+        """Pass an entry that the tail has caught up with; a newer one would mix two revisions in one decision."""
+        return entry if entry is not None and entry.revision <= self._tail.revision else None
+
+    def _granted(self, actor: KnownActor, key: tuple[str, str]) -> tuple[GrantedPermission, ...] | None:
+        known = actor.granted.get(key)
+        if known is None:
+            roles = {}
+            for grant in actor.stored.grants:
+                role = self._followed(self.roles.get(grant.role_id))
+                if role is None:
+                    return None
+                roles[grant.role_id] = role.value
+            known = actor.granted[key] = granted_permissions(actor.stored, roles, key)
+        return known
+
+    async def _load_missing(self, question: Question, inline: InlineFacts) -> int:
+        """Load what memory lacks; returns the newest revision among all that the question needs."""
+        loads = []
+        if inline.actor is None or inline.granted is None:
+            loads.append(self._need_actor(question.actor))
+        if inline.target is None:
+            loads.append(self._need_resource((question.resource_type, question.resource_id)))
+        loads.append(self._need_registry())
+        try:
+            return max([0, *await asyncio.gather(*loads)])
+        except DATABASE_ERRORS as error:
+            raise retry_later(
+                "facts_unavailable", "The database could not be read; ask again.", log_detail=repr(error)
+            ) from error
+
+    async def _need_actor(self, key: ActorIds) -> int:
+        entry = self.actors.get(key)
+        if entry is None:
+            loaded = await self._actor_loader.get(key)
+            assert loaded is not None  # a row for every key
+            entry = Entry(_known(loaded.value), loaded.revision, _actor_tokens(key, loaded.value))
+            self.actors.put(key, entry)
+        roles = {g.role_id for g in entry.value.stored.grants}
+        return max([entry.revision, *await asyncio.gather(*(self._need_role(role_id) for role_id in roles))])
+
+    async def _need_role(self, role_id: str) -> int:
+        entry = self.roles.get(role_id)
+        if entry is not None:
+            return entry.revision
+        loaded = await self._role_loader.get(role_id)
+        assert loaded is not None  # a grant's role exists: the database states it, and nothing is ever deleted
+        tokens = (f"policy:{loaded.value.role.space_id}", "permissions")
+        self.roles.put(role_id, Entry(loaded.value, loaded.revision, tokens))
+        return loaded.revision
+
+    async def _need_resource(self, key: ResourceKey) -> int:
+        entry = self.resources.get(key)
+        if entry is not None:
+            return entry.revision
+        loaded = await self._resource_loader.get(key)
+        assert loaded is not None  # a row for every key
+        resource = loaded.value.resource
+        tokens = (f"resource:{key[0]}/{key[1]}", *([f"policy:{resource.space_id}"] if resource else []))
+        self.resources.put(key, Entry(loaded.value, loaded.revision, tokens))
+        return loaded.revision
+
+    async def _need_registry(self) -> int:
+        entry = self.registry.get(_REGISTRY)
+        if entry is not None:
+            return entry.revision
+        loaded = await self._registry_loader.get(_REGISTRY)
+        assert loaded is not None  # one row always
+        self.registry.put(_REGISTRY, Entry(loaded.value, loaded.revision, ("registry",)))
+        return loaded.revision
+
+    async def _read_through(self, question: Question, inline: InlineFacts) -> AsOf[Facts]:
+        """Read everything in one snapshot, past memory: the tail is too far behind to trust what is cached."""
+        key = (question.resource_type, question.resource_id)
+        try:
+            async with (
+                asyncio.timeout(PATIENCE_SECONDS),
+                self._pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                revision = await read_revision(connection)
+                actor = (await load_actors(connection, [question.actor]))[question.actor].value
+                roles = await load_roles(connection, [g.role_id for g in actor.grants])
+                stored = (await load_resources(connection, [key]))[key].value
+                registry = (await load_registry(connection)).value
+        except DATABASE_ERRORS as error:
+            raise retry_later(
+                "facts_unavailable", "The database could not be read; ask again.", log_detail=repr(error)
+            ) from error
+        granted = granted_permissions(
+            actor, {k: v.value for k, v in roles.items()}, (question.resource_type, question.action)
+        )
+        facts = Facts(
+            actor=_known(actor).facts if inline.actor is None else inline.actor,
+            granted=granted if inline.granted is None else inline.granted,
+            registry=registered(registry, question),
+            target=TargetFacts(group=stored.group, resource=stored.resource)
+            if inline.target is None
+            else inline.target,
+        )
+        return AsOf(facts, revision)
+
+    async def _load_actors(self, keys: Iterable[ActorIds]) -> dict[ActorIds, AsOf[StoredActor]]:
+        async with self._pool.acquire() as connection:
+            return await load_actors(connection, list(keys))
+
+    async def _load_roles(self, keys: Iterable[str]) -> dict[str, AsOf[StoredRole]]:
+        async with self._pool.acquire() as connection:
+            return await load_roles(connection, list(keys))
+
+    async def _load_resources(self, keys: Iterable[ResourceKey]) -> dict[ResourceKey, AsOf[StoredResource]]:
+        async with self._pool.acquire() as connection:
+            return await load_resources(connection, list(keys))
+
+    async def _load_registry(self, _: Iterable[str]) -> dict[str, AsOf[Registry]]:
+        async with self._pool.acquire() as connection:
+            return {_REGISTRY: await load_registry(connection)}
+
+
+def granted_permissions(
+    actor: StoredActor, roles: dict[str, StoredRole], key: tuple[str, str]
+) -> tuple[GrantedPermission, ...]:
+    """Join an actor's grants with the permissions of their roles, for one (resource type, action)."""
+    return tuple(
+        GrantedPermission(anchor=g.anchor, grant=g.grant, permission=permission, role=roles[g.role_id].role)
+        for g in actor.grants
+        for permission in roles[g.role_id].permissions
+        if (permission.resource_type, permission.action) == key
+    )
+
+
+def registered(registry: Registry, question: Question) -> RegistryFacts:
+    """Return what the registry says of a question's type and action."""
+    known = registry.get(question.resource_type)
+    if known is None:
+        return RegistryFacts(action=None, resource_type=None)
+    return RegistryFacts(action=known.actions.get(question.action), resource_type=known.resource_type)
+
+
+def _known(stored: StoredActor) -> KnownActor:
+    facts = ActorFacts(member=stored.member, space=stored.space, user=stored.user, user_member=stored.user_member)
+    return KnownActor(stored=stored, facts=facts, granted={})
+
+
+def _actor_tokens(key: ActorIds, stored: StoredActor) -> tuple[str, ...]:
+    tokens = [
+        f"user:{key.user_id}",
+        f"member:{key.member_id}",
+        f"user_member:{key.user_member_id}",
+        f"policy:{key.space_id}",
+        "permissions",
+    ]
+    if stored.member is not None and stored.member.space_id != key.space_id:
+        tokens.append(f"policy:{stored.member.space_id}")
+    return tuple(tokens)

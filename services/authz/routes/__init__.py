@@ -1,0 +1,1 @@
+"""The HTTP handlers of authz: parse, call, return."""

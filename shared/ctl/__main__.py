@@ -1,0 +1,48 @@
+"""The program `plystractl`: puts the groups of commands together and turns their ends into exit codes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final
+
+from cyclopts import App
+
+from shared.ctl import credential, migrate, openapi, reset, up
+from shared.ctl.console import print_error
+from shared.migrations.errors import OperatorError
+from shared.release import SERVICE_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CODES: Final = """\
+Exit codes: 0 proved clean · 1 findings · 2 usage or configuration · 3 cannot reach the database · \
+4 another migrate is running · 5 apply failed, nothing changed · 6 apply failed, needs repair · \
+7 refused by policy · 8 cannot compare."""
+
+app: Final = App(
+    name="plystractl",
+    help="Operate Plystra: migrate, verify, run it locally.",
+    help_epilogue=_CODES,
+    version=SERVICE_VERSION,
+    result_action="return_int_as_exit_code_else_zero",
+)
+app.command(up.up)
+app.command(up.demo)
+app.command(reset.reset)
+app.command(migrate.app)
+app.command(credential.app)
+app.command(openapi.openapi)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line, by default this process's own, and return the exit code."""
+    try:
+        return int(app(arguments))
+    except OperatorError as error:
+        print_error(error)
+        return int(error.exit_code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""The event contract, which is all that joins authz and audit: one canonical JSON document per event.
+
+The profile of RFC 8785: sorted ASCII keys, no whitespace, no floats, integers within 2^53-1, times in UTC as `…Z` with
+six digits of fraction or none. Producers write with `encode_event`; `shared/recorded.py` takes nothing else.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Raw
+
+from shared.canonical import MAX_INTEGER
+from shared.identifiers import Id
+
+ENVELOPE_VERSION: Final = 1
+MAX_LEAF_BYTES: Final = 65_535
+DECISION_MADE: Final = "decision.made"
+
+# The forms of an event's texts, as regular expressions of the whole text.
+ID_FORM: Final = r"[A-Za-z0-9_.:@-]{1,128}"
+KIND_FORM: Final = r"[a-z][a-z0-9_]{0,31}\.[a-z][a-z0-9_]{0,31}"
+EVENT_ID_FORM: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+REQUEST_ID_FORM: Final = r"[\x21\x23-\x5b\x5d-\x7e]{1,128}"
+
+Count = Annotated[int, Meta(ge=0, le=MAX_INTEGER)]
+DenyCode = Annotated[str, Meta(pattern=r"^[A-Z][A-Z_]{0,63}\Z")]
+EventId = Annotated[str, Meta(pattern=rf"^{EVENT_ID_FORM}\Z", description="a UUIDv7 in lower case")]
+Kind = Annotated[str, Meta(pattern=rf"^{KIND_FORM}\Z", description="`noun.verb_past`, such as decision.made")]
+RequestId = Annotated[str, Meta(pattern=rf"^{REQUEST_ID_FORM}\Z")]
+Text = Annotated[str, Meta(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]*\Z")]
+TraceId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One event as its producer writes it; `sequence` is gap-free per (source, epoch) from 0.
+
+    Fields stand in alphabetical order, here and in whatever is given as `data`: the encoder keeps it, and so the bytes
+    are canonical at no cost.
+    """
+
+    data: Any
+    epoch: int
+    event_id: str
+    kind: str
+    occurred_at: datetime
+    sequence: int
+    source: str
+    version: int = ENVELOPE_VERSION
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def encode_event(
+    *, data: Any, epoch: int, event_id: str, kind: str, occurred_at: datetime, sequence: int, source: str
+) -> bytes:
+    """Write an event as canonical bytes; `data` is a Struct with alphabetical fields, or canonical already (`Raw`)."""
+    return _ENCODER.encode(
+        Event(
+            data=data,
+            epoch=epoch,
+            event_id=event_id,
+            kind=kind,
+            occurred_at=occurred_at,
+            sequence=sequence,
+            source=source,
+        )
+    )
+
+
+class ChangeActor(msgspec.Struct, frozen=True, kw_only=True):
+    """Who made a change: the holder of an API key, an operator, or the service itself."""
+
+    credential_id: Id | None
+    type: Id
+
+
+class ChangeEntity(msgspec.Struct, frozen=True, kw_only=True):
+    """What was changed."""
+
+    id: Id
+    type: Id
+
+
+class ChangeRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The HTTP request that a change came with."""
+
+    ip: str | None
+    request_id: RequestId | None
+    trace_id: TraceId | None
+    user_agent: str | None
+
+
+class ChangeData(msgspec.Struct, frozen=True, kw_only=True):
+    """The `data` of every kind of event but a decision; `after` and `before` are objects or null."""
+
+    actor: ChangeActor
+    after: Raw
+    before: Raw
+    entity: ChangeEntity
+    reason: str | None
+    request: ChangeRequest | None
+    revision: Count
+    space_id: Id | None

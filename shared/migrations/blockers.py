@@ -1,0 +1,55 @@
+"""Watches who keeps a session waiting, so that a lock timeout can name the one to blame."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Final, Self
+
+import psycopg
+
+from shared.migrations.errors import OperatorError
+from shared.migrations.ledger import QUERIES, connect
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_INTERVAL_SECONDS: Final = 0.2
+
+
+class BlockerWatch:
+    """Looks, from a connection of its own, for sessions that block the one with backend pid `pid`."""
+
+    def __init__(self, dsn: str, pid: int) -> None:
+        """Prepare to watch; the looking begins with the `with` block."""
+        self._dsn = dsn
+        self._pid = pid
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self.seen: list[str] = []
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def __str__(self) -> str:
+        return "; ".join(self.seen) or "a session that is gone by now"
+
+    def _look(self) -> None:
+        if self._stop.wait(_INTERVAL_SECONDS):
+            return  # done before it could have waited for anybody
+        try:
+            with connect(self._dsn, "migrate up (watch)", read_only=True) as connection:
+                while not self._stop.wait(_INTERVAL_SECONDS):
+                    if rows := connection.execute(QUERIES["find_blockers"], {"pid": self._pid}).fetchall():
+                        self.seen = [
+                            f"pid {pid}, {application or 'unnamed application'}, user {user}, {state}: {query}"
+                            for pid, user, application, state, query in rows
+                        ]
+        except (OperatorError, psycopg.Error):
+            return  # naming the blocker is a courtesy; the migration itself reports what is wrong

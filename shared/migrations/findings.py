@@ -1,0 +1,117 @@
+"""The closed list of faults that `migrate verify` can name, each with why it matters and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+# code -> (why it matters, what to do next); `{service}` and `{subject}` are filled in.
+FAULTS: Final[dict[str, tuple[str, str]]] = {
+    "stray_file": (
+        "Only what the lock file covers may lie among the migrations: anything else is run by nobody, or by the wrong tool.",
+        "Move the file elsewhere, or name it NNNN.slug.sql or NNNN.slug.rollback.sql.",
+    ),
+    "bad_encoding": (
+        "Its hash would differ from one checkout to the next, and the server might read other text than people do.",
+        "Save the file as UTF-8 without BOM, with LF line ends.",
+    ),
+    "bad_header": (
+        "The header is what reviewers and the tool go by; a typo in it must not pass silently.",
+        "Correct the header; operations.md lists its keys.",
+    ),
+    "forbidden_statement": (
+        "The migration, yoyo's mark and the ledger row are one transaction; a statement that ends it, or changes who "
+        "executes, would break that promise.",
+        "Take the statement out; split the migration where it needs several transactions.",
+    ),
+    "several_statements": (
+        "Outside of a transaction each statement stands alone, so only one can be begun, interrupted and run again.",
+        "Give each statement a file of its own.",
+    ),
+    "rollback_missing": (
+        "Every migration says how it is undone, even if only in development.",
+        "Write {subject}.",
+    ),
+    "duplicate_number": (
+        "Two migrations with one number have no order.",
+        "Give the younger one the next free number, and run `plystractl migrate lock --service {service}`.",
+    ),
+    "number_gap": (
+        "Numbers run without gaps, so that a deleted migration shows.",
+        "Restore migration {subject} from version control, or number the later ones down if they were applied nowhere.",
+    ),
+    "unlocked": (
+        "Only migrations that the lock file names are applied.",
+        "If the file is meant to be there: plystractl migrate lock --service {service}",
+    ),
+    "chain_broken": (
+        "The lock file was edited by hand or badly merged, so its hashes prove nothing.",
+        "Review the migrations of both branches, then: plystractl migrate lock --service {service}",
+    ),
+    "lock_missing": (
+        "Without migrations.lock nothing says which bytes these migrations are meant to have.",
+        "Restore it from version control; for a new folder: plystractl migrate lock --service {service}",
+    ),
+    "modified": (
+        "What ran, or will run, elsewhere isn't what this file says: the same version then means two schemas.",
+        "Restore the file from version control and put the change into a new migration. Only if it was never applied "
+        "anywhere: plystractl migrate lock --service {service}",
+    ),
+    "missing": (
+        "A migration that the lock file names can neither be applied nor compared.",
+        "Restore {subject} from version control.",
+    ),
+    "ahead_of_code": (
+        "The database was migrated by a newer release than this one.",
+        "Run the release that holds this migration; never delete the ledger row.",
+    ),
+    "unmarked": (
+        "Our ledger says applied and yoyo's table doesn't; somebody changed yoyo's table, and stock yoyo would apply the "
+        "migration a second time.",
+        "Find out who changed public._yoyo_migration (public._yoyo_log may tell), and restore the row from a backup.",
+    ),
+    "unrecorded": (
+        "yoyo's table says applied and our ledger doesn't: it was applied past plystractl, from bytes nobody recorded, or "
+        "the ledger lost a row.",
+        "Find out who applied it (public._yoyo_log may tell) and what; restore the ledger row from a backup.",
+    ),
+    "interrupted": (
+        "A migration that can't run in a transaction was begun and not finished.",
+        "Run it again, it clears up what was left: plystractl migrate up --service {service}",
+    ),
+    "out_of_order": (
+        "A later migration is applied already, so this one would meet another schema than the one it was reviewed on.",
+        "Give it the next free number, and run `plystractl migrate lock --service {service}`.",
+    ),
+    "pending": (
+        "The database lacks a migration that this release needs; the service isn't ready on it.",
+        "plystractl migrate up --service {service}",
+    ),
+}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault with its root cause; `subject` is a migration's id or a file's name."""
+
+    service: str
+    code: str
+    subject: str
+    seen: str
+
+    @property
+    def why(self) -> str:
+        """Why it matters."""
+        return self._fill(FAULTS[self.code][0])
+
+    @property
+    def remedy(self) -> str:
+        """What to do next."""
+        return self._fill(FAULTS[self.code][1])
+
+    def describe(self) -> dict[str, str]:
+        """Return everything there is to say, for a machine."""
+        return {**msgspec.structs.asdict(self), "why": self.why, "next": self.remedy}
+
+    def _fill(self, text: str) -> str:
+        return text.format(service=self.service, subject=self.subject)

@@ -1,0 +1,93 @@
+-- The bookkeeping of migrations. Parameters are psycopg's; statements with {} get identifiers put in.
+
+-- name: create_ledger
+-- Makes the ledger: one row a migration, with the hash of exactly the bytes that ran.
+create table if not exists public._migration_ledger (
+    id text primary key,
+    ordinal integer not null unique,
+    sha256 text not null check (sha256 ~ '^[0-9a-f]{64}$'),
+    state text not null check (state in ('started', 'applied')),
+    started_at timestamptz not null,
+    applied_at timestamptz check ((applied_at is not null) = (state = 'applied')),
+    applied_by text not null,
+    tool_version text not null
+);
+
+-- name: grant_reading
+-- Lets the service and its readers see the bookkeeping.
+grant select on public._migration_ledger, public._yoyo_migration to {app}, {reader};
+
+-- name: start_migration
+-- Records that a migration has begun; one that was begun before and never finished begins anew.
+insert into public._migration_ledger (id, ordinal, sha256, state, started_at, applied_by, tool_version)
+values (%(id)s, %(ordinal)s, %(sha256)s, 'started', clock_timestamp(), session_user, %(tool_version)s)
+on conflict (id) do update
+set sha256 = excluded.sha256, started_at = excluded.started_at, applied_by = excluded.applied_by,
+    tool_version = excluded.tool_version
+where _migration_ledger.state = 'started';
+
+-- name: finish_migration
+-- Records that a migration has been applied.
+update public._migration_ledger set state = 'applied', applied_at = clock_timestamp() where id = %(id)s;
+
+-- name: load_ledger
+-- Returns the ledger in order.
+select id, ordinal, sha256, state, started_at, applied_at, applied_by, tool_version
+from public._migration_ledger
+order by ordinal;
+
+-- name: load_marks
+-- Returns what yoyo's own table says is applied.
+select migration_id from public._yoyo_migration;
+
+-- name: table_exists
+-- Tells whether there is a table of that qualified name.
+select to_regclass(%(name)s) is not null;
+
+-- name: lock_service
+-- Waits for the advisory lock of a service, for as long as lock_timeout allows.
+select pg_advisory_lock(%(key)s);
+
+-- name: unlock_service
+-- Gives the advisory lock of a service back.
+select pg_advisory_unlock(%(key)s);
+
+-- name: find_lock_holder
+-- Returns who holds the advisory lock of a service in this database.
+select held.pid, session.usename, session.application_name, session.client_addr::text, session.backend_start::text
+from pg_locks held
+left join pg_stat_activity session using (pid)
+where held.locktype = 'advisory' and held.granted and held.objsubid = 1
+    and held.database = (select oid from pg_database where datname = current_database())
+    and (held.classid::bigint << 32) | held.objid::bigint = %(key)s;
+
+-- name: find_blockers
+-- Returns the sessions that keep the session with this pid waiting.
+select pid, usename, application_name, state, left(query, 80)
+from pg_stat_activity
+where pid = any(pg_blocking_pids(%(pid)s))
+order by pid;
+
+-- name: is_interrupted
+-- Tells whether a migration was begun before and never finished.
+select exists (select from public._migration_ledger where id = %(id)s and state = 'started');
+
+-- name: find_indexes
+-- Returns those of the named indexes that exist, valid or not.
+select namespace.nspname, relation.relname
+from pg_index index
+join pg_class relation on relation.oid = index.indexrelid
+join pg_namespace namespace on namespace.oid = relation.relnamespace
+where namespace.nspname || '.' || relation.relname = any(%(names)s);
+
+-- name: identify_transaction
+-- Returns the current transaction and the role it runs as.
+select pg_current_xact_id()::text, current_user;
+
+-- name: set_session_setting
+-- Sets a server parameter for the session.
+select set_config(%(name)s, %(value)s, false);
+
+-- name: set_transaction_setting
+-- Sets a server parameter until the transaction ends.
+select set_config(%(name)s, %(value)s, true);

@@ -1,0 +1,98 @@
+"""Every error a client can see: the closed list of codes, and the one exception that carries them (RFC 9457)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+# code -> (HTTP status, title). A code keeps its meaning for ever; docs/problems.md is compared with this table.
+PROBLEMS: Final[dict[str, tuple[int, str]]] = {
+    "malformed_json": (400, "The body is not one strict JSON document"),
+    "validation_failed": (400, "The request does not have the expected form"),
+    "unknown_parameter": (400, "The query has a parameter that this route does not know"),
+    "invalid_cursor": (400, "The cursor does not belong to this query"),
+    "credential_missing": (401, "An API key is required"),
+    "credential_invalid": (401, "The API key is not valid"),
+    "permission_denied": (403, "The API key lacks a permission"),
+    "not_found": (404, "There is nothing here"),
+    "event_not_found": (404, "The log has no such event"),
+    "method_not_allowed": (405, "The route does not take this method"),
+    "not_acceptable": (406, "The answer cannot be given in an accepted form"),
+    "conflict": (409, "The request conflicts with what is stored"),
+    "event_conflict": (409, "An event with this id and other bytes is in the log"),
+    "body_too_large": (413, "The body is too large"),
+    "unsupported_media_type": (415, "The body must be application/json"),
+    "headers_too_large": (431, "A header is too large"),
+    "internal_error": (500, "The service failed"),
+    "decision_not_recorded": (503, "The decision could not be recorded, so it is not given"),
+    "outbox_full": (503, "Too many events wait for delivery; no decision is taken until they drain"),
+    "facts_unavailable": (503, "The facts for a decision could not be read"),
+    "not_the_sequencer": (503, "Another process writes the log at present"),
+    "log_unavailable": (503, "The log could not be written"),
+    "database_unavailable": (503, "The database could not be reached"),
+    "not_ready": (503, "The service is not ready"),
+    "shutting_down": (503, "The service is stopping"),
+}
+
+
+class ProblemError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One fault of a request: a JSON pointer (RFC 6901) into the body, or a parameter's name, and what is wrong there."""
+
+    detail: str
+    pointer: str | None = None
+    parameter: str | None = None
+
+
+class ProblemDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The body of an error answer, `application/problem+json`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: tuple[ProblemError, ...] = ()
+
+
+class Problem(Exception):
+    """A refusal or failure that the client is told of; `detail` names the fault and the way out.
+
+    `log_detail` is for the operator's log and never leaves the service.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[ProblemError] = (),
+        headers: Sequence[tuple[str, str]] = (),
+        log_detail: str | None = None,
+    ) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+        self.status, self.title = PROBLEMS[code]
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = tuple(headers)
+        self.log_detail = log_detail
+
+    def document(self, request_id: str) -> ProblemDocument:
+        """Return what the client reads."""
+        return ProblemDocument(
+            type=f"urn:plystra:problem:{self.code}",
+            title=self.title,
+            status=self.status,
+            detail=self.detail,
+            code=self.code,
+            request_id=request_id,
+            errors=self.errors,
+        )
+
+
+def retry_later(code: str, detail: str, seconds: int = 1, *, log_detail: str | None = None) -> Problem:
+    """Make a 503 that tells the client when to come back."""
+    return Problem(code, detail, headers=(("retry-after", str(seconds)),), log_detail=log_detail)

@@ -1,0 +1,78 @@
+"""How answers look: `{"data": …, "request_id": …}`, lists with a page, problems as RFC 9457."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+
+from shared.problems import PROBLEMS, Problem
+
+T = TypeVar("T")
+Send = Callable[[Any], Awaitable[None]]
+JSON: Final = (b"content-type", b"application/json")
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_PROBLEM: Final = (b"content-type", b"application/problem+json")
+
+
+class Answer(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """A successful answer."""
+
+    data: T
+    request_id: str
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the next page of a list begins; None on the last one."""
+
+    next_cursor: str | None
+
+
+class Listing(msgspec.Struct, Generic[T], frozen=True, kw_only=True):
+    """A successful answer that holds one page of a list."""
+
+    data: list[T]
+    page: Page
+    request_id: str
+
+
+def problem_from(error: Exception) -> Problem:
+    """Turn any exception into what the client is told; an unforeseen one says nothing of the inside."""
+    if isinstance(error, Problem):
+        return error
+    status = getattr(error, "status_code", 500)
+    detail = str(getattr(error, "detail", "")) if status < 500 else ""
+    extra = getattr(error, "extra", None)
+    if isinstance(extra, list) and extra:
+        detail = "; ".join(
+            f"{e.get('key', 'the request')}: {e.get('message', '')}" for e in extra if isinstance(e, dict)
+        )
+    by_status = {400: "validation_failed", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+    code = by_status.get(status, "validation_failed" if 400 <= status < 500 else "internal_error")
+    headers = [(k.lower(), v) for k, v in (getattr(error, "headers", None) or {}).items() if k.lower() == "allow"]
+    return Problem(code, detail or _DETAILS.get(code, PROBLEMS[code][1] + "."), headers=headers)
+
+
+_DETAILS: Final = {"internal_error": "The service failed to answer; the request id finds the cause in its log."}
+
+
+async def send_problem(send: Send, problem: Problem, request_id: str) -> None:
+    """Write a problem as the answer."""
+    body = msgspec.json.encode(problem.document(request_id))
+    headers = [
+        _PROBLEM,
+        (b"content-length", b"%d" % len(body)),
+        _NO_STORE,
+        (b"x-request-id", request_id.encode("ascii")),
+        *((name.encode("latin-1"), value.encode("latin-1")) for name, value in problem.headers),
+    ]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def send_json(send: Send, body: bytes, request_id: str) -> None:
+    """Write an encoded JSON document as a 200 answer."""
+    headers = [JSON, (b"content-length", b"%d" % len(body)), _NO_STORE, (b"x-request-id", request_id.encode("ascii"))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

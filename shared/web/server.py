@@ -1,0 +1,38 @@
+"""Runs a service under granian: one worker process, graceful on SIGTERM, never outliving its parent."""
+
+from __future__ import annotations
+
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
+
+from shared.settings import ServiceSettings
+from shared.web.system import Build
+
+
+def serve(target: str, *, host: str, port: int, drain_seconds: int) -> None:
+    """Serve `package.module:factory` until SIGTERM or SIGINT; returns when everything in flight is answered.
+
+    One worker: a process is the unit of scale (a group commit, a cache and a tail each), so more of them are more
+    replicas behind a load balancer, not more workers here.
+    """
+    Granian(
+        target,
+        address=host,
+        port=port,
+        interface=Interfaces.ASGI,
+        factory=True,
+        workers=1,
+        loop=Loops.uvloop,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=128 * 1024),
+        websockets=False,
+        backlog=2048,
+        workers_kill_timeout=drain_seconds,
+        log_enabled=False,
+    ).serve()
+
+
+def build_info(settings: ServiceSettings) -> Build:
+    """Say what the running image was built from."""
+    return Build(commit=settings.build_commit, time=settings.build_time)

@@ -1,0 +1,89 @@
+"""Strict JSON bodies: one document, known fields, right types, no key twice; each fault named by its JSON pointer."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from shared.problems import Problem, ProblemError
+
+MAX_BODY_BYTES: Final = 1_048_576
+_AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>\$[^`]*)`)?$", re.DOTALL)
+_UNKNOWN: Final = re.compile(r"unknown field `(?P<field>.*)`", re.DOTALL)
+_MISSING: Final = re.compile(r"missing required field `(?P<field>.*)`", re.DOTALL)
+_ENCODER: Final = msgspec.json.Encoder()
+
+T = TypeVar("T")
+
+
+def demand_json(content_type: bytes | None) -> None:
+    """Raise 415 unless the body is declared as JSON; an absent Content-Type counts as JSON."""
+    if content_type is None or content_type == b"application/json":
+        return
+    media_type, _, parameters = content_type.lower().partition(b";")
+    if media_type.strip() != b"application/json" or parameters.strip() not in (b"", b"charset=utf-8"):
+        raise Problem(
+            "unsupported_media_type",
+            f"Content-Type is {content_type.decode('latin-1')!r}; send application/json, encoded as UTF-8.",
+        )
+
+
+def too_large() -> Problem:
+    """Make the 413 problem."""
+    return Problem("body_too_large", f"The body is larger than {MAX_BODY_BYTES} bytes; send less at once.")
+
+
+def decode_strict(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Decode one strict JSON document, raising a 400 problem that names the field and what is wrong with it."""
+    try:
+        value = decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _validation_problem(str(error)) from error
+    except RecursionError as error:
+        raise Problem("malformed_json", "The body is nested too deeply.") from error
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise Problem("malformed_json", f"The body is not one JSON document in UTF-8: {error}.") from error
+    # A key given twice would be read differently by different readers. Writing the value again has as many quotes as the
+    # body unless something was given twice (or escaped, or null): only then the slow, certain look is needed.
+    if b"\\u" in body or body.count(b'"') != _ENCODER.encode(value).count(b'"'):
+        _refuse_duplicates(body)
+    return value
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    def once(pairs: list[tuple[str, Any]]) -> None:
+        seen = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise Problem(
+                    "validation_failed",
+                    f"The key {key[:100]!r} is given twice in one object; give it once.",
+                    errors=[ProblemError(detail=f"duplicate key {key[:100]!r}")],
+                )
+            seen.add(key)
+
+    json.loads(body, object_pairs_hook=once)
+
+
+def _validation_problem(text: str) -> Problem:
+    match = _AT.match(text)
+    assert match  # the pattern matches any text
+    pointer, what = _pointer(match["where"] or "$"), match["what"]
+    if unknown := _UNKNOWN.search(what):
+        pointer, what = f"{pointer}/{_escape(unknown['field'])}", "unknown field; leave it out"
+    elif missing := _MISSING.search(what):
+        pointer, what = f"{pointer}/{_escape(missing['field'])}", "required field is missing"
+    detail = f"{pointer or 'The body'}: {what}."
+    return Problem("validation_failed", detail, errors=[ProblemError(pointer=pointer, detail=what)])
+
+
+def _pointer(path: str) -> str:
+    """Turn msgspec's `$.events[0].data` into the JSON pointer `/events/0/data`."""
+    return re.sub(r"\[(\d+|\.\.\.)\]", r"/\1", path.removeprefix("$").replace(".", "/")).replace("/...", "/*")
+
+
+def _escape(token: str) -> str:
+    return token.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,61 @@
+"""What several database tests share: a folder of migrations made up for the test."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from shared.migrations.files import KEYS, LOCK_FILE, MigrationFolder, read_folder
+from shared.migrations.lockfile import render_lock
+
+_HEADER: Final = {
+    **dict.fromkeys(KEYS, "none"),
+    "transactional": "true",
+    "purpose": "a test",
+    "kind": "schema",
+    "phase": "expand",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ScratchFolder:
+    """A folder of migrations that a test writes itself; `service` only says whose roles apply them."""
+
+    path: Path
+    service: str = "authz"
+
+    def add(self, id: str, sql: str, rollback: str = "select 1;", **header: str) -> Path:
+        """Write a migration and its rollback; header keys can be changed."""
+        lines = [f"-- {key}: {value}" for key, value in (_HEADER | header).items()]
+        file = self.path / f"{id}.sql"
+        file.write_text("\n".join(lines) + f"\n\n{sql}\n", encoding="utf-8")
+        (self.path / f"{id}.rollback.sql").write_text(rollback + "\n", encoding="utf-8")
+        return file
+
+    def lock(self) -> None:
+        """Write the lock file anew."""
+        (self.path / LOCK_FILE).write_text(render_lock(self.read()), encoding="utf-8")
+
+    def read(self) -> MigrationFolder:
+        """Read it as the tool does."""
+        return read_folder(self.service, self.path)
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> ScratchFolder:
+    """An empty folder of migrations."""
+    path = tmp_path / "migrations"
+    path.mkdir()
+    return ScratchFolder(path)
+
+
+@pytest.fixture
+def two_tables(scratch: ScratchFolder) -> ScratchFolder:
+    """A locked folder of two migrations, each making a table."""
+    scratch.add("0001.first", "create schema authz; create table authz.first (id int primary key);")
+    scratch.add("0002.second", "create table authz.second (id int primary key);", depends="0001.first")
+    scratch.lock()
+    return scratch

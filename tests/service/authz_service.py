@@ -1,0 +1,246 @@
+"""The real authz in this process: its application over ASGI on a real database, with API keys to ask with."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import httpx
+import msgspec
+import psycopg
+
+from services.authz.app import create_app
+from services.authz.delivery import split_events
+from services.authz.model import Trace
+from shared.credentials import NewKey, new_key
+from shared.settings import AuthzSettings
+from shared.web.edge import Edge
+from tests.conftest import ServiceDatabase
+
+CHECK: Final = "/api/v1/authz/check"
+EXPLAIN: Final = "/api/v1/authz/explain"
+INSTANCE: Final = "authz@test"
+CLIENT_IP: Final = "203.0.113.7"
+DEADLINE_SECONDS: Final = 15.0
+
+PERMISSIONS: Final[dict[str, tuple[str, ...]]] = {
+    "caller": ("authz:check", "authz:explain"),
+    "trusted": ("authz:check", "authz:check_inline", "authz:explain"),
+    "checker": ("authz:check",),
+    "explainer": ("authz:explain",),
+    "watcher": ("metrics:read",),
+    "idle": (),
+}
+KEYS: Final[dict[str, NewKey]] = {name: new_key() for name in PERMISSIONS}
+
+
+def actor(user_member_id: str = "um_alice_finance_reviewer", **changes: Any) -> dict[str, Any]:
+    """The ids of Alice's reviewer, or of another binding of it; a change to None leaves the field out."""
+    user_id = "user_bob" if "_bob_" in user_member_id else "user_alice"
+    ids = {
+        "user_id": user_id,
+        "member_id": "member_finance_reviewer",
+        "user_member_id": user_member_id,
+        "space_id": "space_acme",
+    }
+    return {name: value for name, value in (ids | changes).items() if value is not None}
+
+
+def question(**changes: Any) -> dict[str, Any]:
+    """The first question of domain.md §4, which is allowed; a change to None leaves the field out."""
+    plain = {"actor": actor(), "action": "approve", "resource_type": "invoice", "resource_id": "invoice_001"}
+    return {name: value for name, value in (plain | changes).items() if value is not None}
+
+
+def bearer(key: NewKey | str) -> dict[str, str]:
+    """The header that carries a key, given as such or by its name in `KEYS`."""
+    return {"authorization": f"Bearer {(KEYS[key] if isinstance(key, str) else key).text}"}
+
+
+@dataclasses.dataclass(frozen=True)
+class OutboxRow:
+    """One commit as it lies in the outbox."""
+
+    writer_id: int
+    first_sequence: int
+    last_sequence: int
+    traceparents: list[str] | None
+    events: list[bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class AuthzDatabase:
+    """What a test looks at behind the service's back, each time over a connection of its own."""
+
+    database: ServiceDatabase
+
+    def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Run one statement as the owner of all objects."""
+        with psycopg.connect(self.database.owner_dsn, autocommit=True) as connection:
+            connection.execute("set role authz_owner")
+            cursor = connection.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def as_superuser(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Run one statement as the superuser."""
+        with psycopg.connect(self.database.superuser_dsn, autocommit=True) as connection:
+            cursor = connection.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def insert_keys(self) -> None:
+        """Store all of `KEYS`."""
+        for name, key in KEYS.items():
+            self.insert_key(name, key, PERMISSIONS[name])
+
+    def insert_key(
+        self,
+        name: str,
+        key: NewKey,
+        permissions: Sequence[str],
+        *,
+        expires_at: datetime | None = None,
+        revoked_at: datetime | None = None,
+    ) -> None:
+        """Store one key."""
+        self.sql(
+            "insert into authz.credential (credential_id, name, secret_hash, permission_keys, status, expires_at,"
+            " revoked_at) values (%s, %s, %s, %s, %s, %s, %s)",
+            key.credential_id,
+            name,
+            key.secret_hash,
+            list(permissions),
+            "active" if revoked_at is None else "revoked",
+            expires_at,
+            revoked_at,
+        )
+
+    def outbox(self, stream: str = "decisions") -> list[OutboxRow]:
+        """All commits of a stream, in order."""
+        rows = self.sql(
+            "select o.writer_id, o.first_sequence, o.last_sequence, o.traceparents, o.events from authz.outbox o"
+            " join authz.outbox_writer w using (writer_id) where w.stream = %s order by 1, 2",
+            stream,
+        )
+        return [OutboxRow(*row[:4], events=split_events(bytes(row[4]))) for row in rows]
+
+    def events(self, stream: str = "decisions") -> list[dict[str, Any]]:
+        """All events of a stream, decoded."""
+        return [msgspec.json.decode(event) for row in self.outbox(stream) for event in row.events]
+
+    def event(self, event_id: str) -> dict[str, Any]:
+        """The one decision event of that id; it must be there exactly once."""
+        (event,) = [event for event in self.events() if event["event_id"] == event_id]
+        return event
+
+    def trace(self, event_id: str) -> Trace:
+        """The trace in the one decision event of that id."""
+        return msgspec.convert(self.event(event_id)["data"], Trace)
+
+    def count_recorded(self) -> int:
+        """How many decision events lie in the outbox."""
+        ((count,),) = self.sql(
+            "select coalesce(sum(o.last_sequence - o.first_sequence + 1), 0) from authz.outbox o"
+            " join authz.outbox_writer w using (writer_id) where w.stream = 'decisions'"
+        )
+        return int(count)
+
+    def cut(self, part: str) -> int:
+        """Terminate the service's sessions that are named for a part: facts, tail or outbox; returns how many."""
+        rows = self.as_superuser(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and application_name = %s",
+            self.database.name,
+            f"plystra-authz {INSTANCE} {part}",
+        )
+        return len(rows)
+
+    @contextlib.contextmanager
+    def unreachable(self) -> Iterator[None]:
+        """Let nobody connect and cut off who is, for as long as the block lasts."""
+        name = self.database.name
+        with psycopg.connect(self.database.server.superuser_dsn, autocommit=True) as connection:
+            connection.execute(f"alter database {name} allow_connections false")
+            connection.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()",
+                [name],
+            )
+            try:
+                yield
+            finally:
+                connection.execute(f"alter database {name} allow_connections true")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunningAuthz(AuthzDatabase):
+    """The service between the beginning and the end of its ASGI lifespan."""
+
+    edge: Edge
+    client: httpx.AsyncClient
+
+    async def check(self, body: Any = None, *, key: NewKey | str = "caller", **headers: str) -> httpx.Response:
+        """POST a question (bytes as they are, else as JSON) to check."""
+        return await self.post(CHECK, body, key=key, **headers)
+
+    async def explain(self, body: Any = None, *, key: NewKey | str = "caller", **headers: str) -> httpx.Response:
+        """POST a question to explain."""
+        return await self.post(EXPLAIN, body, key=key, **headers)
+
+    async def post(
+        self, path: str, body: Any = None, *, key: NewKey | str = "caller", **headers: str
+    ) -> httpx.Response:
+        """POST a body; header names are given with underscores."""
+        content = body if isinstance(body, bytes) else msgspec.json.encode(question() if body is None else body)
+        sent = {"content-type": "application/json"} | bearer(key)
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.post(path, content=content, headers=sent)
+
+    async def decide(self, body: Any = None, *, key: NewKey | str = "trusted") -> dict[str, Any]:
+        """Ask check; the answer's data, which must be a decision."""
+        response = await self.check(body, key=key)
+        assert response.status_code == 200, response.text
+        data: dict[str, Any] = response.json()["data"]
+        return data
+
+    async def become_ready(self) -> None:
+        """Wait until every check of /ready passes."""
+        await eventually(self._is_ready)
+
+    async def _is_ready(self) -> bool:
+        return (await self.client.get("/api/v1/ready")).status_code == 200
+
+
+async def eventually(probe: Callable[[], Awaitable[Any]], seconds: float = DEADLINE_SECONDS) -> Any:
+    """Ask again and again until the answer is true, and return it; fails at the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (answer := await probe()):
+        assert time.monotonic() < deadline, f"{probe} did not come true within {seconds} s"
+        await asyncio.sleep(0.005)
+    return answer
+
+
+@contextlib.asynccontextmanager
+async def running_authz(database: ServiceDatabase, **settings: Any) -> AsyncIterator[RunningAuthz]:
+    """Run the whole service on a database."""
+    given = {"instance": INSTANCE, "log_level": "error"} | settings
+    edge = create_app(AuthzSettings(app_dsn=database.app_dsn, **given))
+    started, stopping = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with edge.app.lifespan():
+            started.set()
+            await stopping.wait()
+
+    # A lifespan must end in the task that it began in; a fixture's two halves are two tasks.
+    life = asyncio.create_task(live())
+    await asyncio.wait({life, asyncio.create_task(started.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    transport = httpx.ASGITransport(app=edge, client=(CLIENT_IP, 40_000))
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://authz") as client:
+            yield RunningAuthz(database, edge, client)
+    finally:
+        stopping.set()
+        await life
