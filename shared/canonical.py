@@ -43,6 +43,8 @@ def _check(value: Any, pointer: str, depth: int) -> None:
         case str():
             if "\x00" in value:
                 raise NotCanonical(pointer, "holds the character NUL; leave it out")
+            if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+                raise NotCanonical(pointer, "holds half of a surrogate pair, which UTF-8 cannot write; leave it out")
         case dict():
             for key, child in value.items():
                 if not isinstance(key, str) or not key.isascii() or not key.isprintable():

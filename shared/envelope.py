@@ -51,7 +51,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     version: int = ENVELOPE_VERSION
 
 
-_ENCODER: Final = msgspec.json.Encoder()
+# Structs keep the order of their fields; the keys of free objects (properties, conditions) are sorted.
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
 
 def encode_event(

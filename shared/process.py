@@ -12,23 +12,23 @@ from __future__ import annotations
 
 import ctypes
 import dataclasses
+import multiprocessing
 import os
 import pwd
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
-# argv: signal, expected parent, uid, gid (-1: stay), program, arguments...
+# argv: signal, expected parent, uid, gid (-1: stay), niceness, program, arguments...
 # SIGPIPE and SIGXFSZ are ignored by the interpreter, and what is ignored stays ignored across exec.
 _LAUNCHER: Final = """\
 import ctypes, os, signal, sys
-number, parent, uid, gid = map(int, sys.argv[1:5])
+number, parent, uid, gid, niceness = map(int, sys.argv[1:6])
+os.nice(niceness)
 if uid >= 0:
     os.setgroups([gid])
     os.setgid(gid)
@@ -39,7 +39,7 @@ if sys.platform == "linux":
         sys.exit("the process that started this one is gone")
 signal.signal(signal.SIGPIPE, signal.SIG_DFL)
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-os.execv(sys.argv[5], sys.argv[5:])
+os.execv(sys.argv[6], sys.argv[6:])
 """
 
 
@@ -61,13 +61,19 @@ class Account:
         return cls(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid)
 
 
-def die_with_parent(number: signal.Signals = signal.SIGTERM) -> None:
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
     """Ask the kernel to send this process the signal when the process that started it dies (Linux; elsewhere nothing).
 
-    Call it first thing in the child. A parent that died before the call is not noticed: use `tied` where that matters.
+    For children made by `multiprocessing`, first thing in the child; one whose parent is dead already ends at once. In any
+    other process it does nothing. By force unless told otherwise: a server's worker that drains on after its parent would
+    hold on to the port and to the locks that its successor waits for.
     """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+    parent = multiprocessing.parent_process()
+    if parent is None or sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+    if os.getppid() != parent.pid:
+        sys.exit("the process that started this one is gone")
 
 
 def tied(
@@ -75,14 +81,15 @@ def tied(
     *,
     on_parent_death: signal.Signals = signal.SIGTERM,
     account: Account | None = None,
+    niceness: int = 0,
 ) -> list[str]:
-    """Return the command line that runs `command` tied to this process, as `account` if given.
+    """Return the command line that runs `command` tied to this process, as `account` if given, as nice as told.
 
     The first word of `command` is an absolute path. The result goes to any subprocess function as it is; the pid of the
     started process is the pid of the program itself.
     """
     uid, gid = (account.uid, account.gid) if account else (-1, -1)
-    words = [str(int(on_parent_death)), str(os.getpid()), str(uid), str(gid), *command]
+    words = [str(int(on_parent_death)), str(os.getpid()), str(uid), str(gid), str(niceness), *command]
     # -I -S: neither the environment nor site-packages take part, and it starts in 30 ms.
     return [sys.executable, "-I", "-S", "-c", _LAUNCHER, *words]
 

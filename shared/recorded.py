@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
@@ -76,11 +76,16 @@ def read_event(leaf: bytes) -> Recorded:
         envelope = _read_envelope(leaf)
         if _ENCODER.encode(envelope) != leaf:
             raise _not_canonical(leaf)
+        if envelope.occurred_at.tzinfo is not UTC:
+            raise EventRefused("/occurred_at", "is not in UTC; write it as …Z")
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _refused(error, "") from error
     try:
         if envelope.kind == DECISION_MADE:
             return _decision(envelope, _read_decision(envelope.data), leaf)
+        texts = (envelope.event_id, envelope.kind, envelope.source)
+        if _ENVELOPE_FORM.fullmatch("\n".join(texts)) is None:
+            raise _misformed(_ENVELOPE_FORMS, texts)
         return _change(envelope, _read_change(envelope.data), leaf)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _refused(error, "/data") from error
@@ -198,9 +203,6 @@ def _decision(envelope: _Envelope, decision: _Decision, leaf: bytes) -> Recorded
 
 
 def _change(envelope: _Envelope, change: ChangeData, leaf: bytes) -> Recorded:
-    texts = (envelope.event_id, envelope.kind, envelope.source)
-    if _ENVELOPE_FORM.fullmatch("\n".join(texts)) is None:
-        raise _misformed(_ENVELOPE_FORMS, texts)
     for name, image in (("after", change.after), ("before", change.before)):
         if bytes(image)[:1] not in (b"{", b"n"):
             raise EventRefused(f"/data/{name}", "is an object or null")

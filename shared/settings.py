@@ -59,7 +59,7 @@ class AuthzSettings(ServiceSettings, frozen=True, kw_only=True):
         Positive, Meta(description="age of the last look at the event log beyond which no cached fact is used")
     ] = 2_000
     cache_entries: Annotated[Positive, Meta(description="actors, and as many resources, kept in memory")] = 100_000
-    commit_max_events: Annotated[Positive, Meta(description="most events in one group commit")] = 512
+    commit_max_events: Annotated[int, Meta(ge=1, le=1_000, description="most events in one group commit")] = 512
 
 
 class AuditSettings(ServiceSettings, frozen=True, kw_only=True):

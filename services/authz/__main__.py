@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import time
@@ -12,8 +13,10 @@ import msgspec
 import uvloop
 from cyclopts import App
 
+from services.authz.app import create_app
 from services.authz.delivery import HttpDelivery
 from services.authz.relay import Relay
+from services.authz.seeding import load_example
 from services.authz.supervision import RelaySupervisor
 from shared.clock import utc_now
 from shared.db import Connection, connect
@@ -21,7 +24,10 @@ from shared.observe.logs import configure_logging
 from shared.observe.tracing import Tracing
 from shared.release import SERVICE_VERSION
 from shared.settings import AuthzSettings, SettingsError, load_settings
+from shared.web.openapi import document_of
 from shared.web.server import serve as serve_app
+
+RELAY_NICENESS = 10
 
 cli = App(name="plystra-authz", help="The authorization service of Plystra.", version=SERVICE_VERSION)
 
@@ -51,6 +57,8 @@ def relay() -> None:
     settings = load_settings(AuthzSettings)
     if settings.audit_url is None or settings.audit_key is None:
         raise SettingsError("The relay needs PLYSTRA_AUDIT_URL and PLYSTRA_AUTHZ_AUDIT_KEY.")
+    # Whoever asks waits for an answer; nobody waits for a delivery. On a busy machine the relay therefore comes second.
+    os.nice(RELAY_NICENESS)
     uvloop.run(_relay(settings, settings.audit_url, settings.audit_key))
 
 
@@ -84,8 +92,6 @@ async def _relay(settings: AuthzSettings, audit_url: str, audit_key: str) -> Non
 @cli.command
 def seed(example: Literal["finance-reviewer"]) -> None:
     """Load an example through the command path; what is there already is left as it is."""
-    from services.authz.seeding import load_example
-
     settings = load_settings(AuthzSettings)
     print(uvloop.run(load_example(settings.app_dsn, example)))
 
@@ -93,9 +99,6 @@ def seed(example: Literal["finance-reviewer"]) -> None:
 @cli.command
 def openapi() -> None:
     """Print the OpenAPI document."""
-    from services.authz.app import create_app
-    from shared.web.openapi import document_of
-
     app = create_app(AuthzSettings(app_dsn="postgresql://unused@localhost/unused"), documented=True)
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document_of(app.app)), indent=2) + b"\n")
 

@@ -51,15 +51,15 @@ class ActorInput(Body, frozen=True, kw_only=True):
     member_id: Id
     user_member_id: Id
     space_id: Id
-    user_email: Text | None | UnsetType = UNSET
+    user_email: Text | UnsetType | None = UNSET
     user_status: Word | UnsetType = UNSET
-    member_display_name: Text | None | UnsetType = UNSET
+    member_display_name: Text | UnsetType | None = UNSET
     member_status: Word | UnsetType = UNSET
-    space_name: Text | None | UnsetType = UNSET
+    space_name: Text | UnsetType | None = UNSET
     space_status: Word | UnsetType = UNSET
     binding_status: Word | UnsetType = UNSET
-    binding_relation_type: Text | None | UnsetType = UNSET
-    binding_expires_at: Moment | None | UnsetType = UNSET
+    binding_relation_type: Text | UnsetType | None = UNSET
+    binding_expires_at: Moment | UnsetType | None = UNSET
 
 
 class ResourceInput(Body, frozen=True, kw_only=True):

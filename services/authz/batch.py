@@ -38,7 +38,7 @@ class BatchLoader(Generic[K, V]):
                 del self._waiting[key]
             try:
                 values = await self._load(list(taken))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # whoever waits gets it, whatever it is
                 for future in taken.values():
                     if not future.done():
                         future.set_exception(error)

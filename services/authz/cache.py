@@ -17,7 +17,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Entry(msgspec.Struct, Generic[V]):
+class Entry(msgspec.Struct, Generic[V], gc=False):
     """A cached value, the revision that it is as of, and the tokens that it depends on."""
 
     value: V
@@ -48,7 +48,7 @@ class Changes:
         if revision < self._floor:
             return False
         marked = self._marked
-        for token in entry.tokens:  # a loop, because a generator would cost more than all the look-ups
+        for token in entry.tokens:  # noqa: SIM110  # a generator would cost more than all the look-ups
             if marked.get(token, 0) > revision:
                 return False
         return True

@@ -6,13 +6,14 @@ that fails or is refused writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
 import msgspec
 
+from services.authz.outbox import MAX_COMMIT_BYTES, MAX_COMMIT_EVENTS
 from services.authz.rows import (
     GroupRow,
     MemberRoleRow,
@@ -32,7 +33,7 @@ from services.authz.store import SQL
 from shared.canonical import canonical_json
 from shared.clock import Clock, epoch_microseconds
 from shared.db import Pool, Session
-from shared.envelope import encode_event
+from shared.envelope import MAX_LEAF_BYTES, encode_event
 from shared.problems import Problem
 
 # The entity of each row, and the kind of the event that makes one.
@@ -118,19 +119,25 @@ class Commands:
             after.setdefault("created_at", now.isoformat())
             event_id = self._new_event_id()
             await self._write(connection, author, change, after, event_id, revision, now)
-            events.append(
-                encode_event(
-                    data=msgspec.Raw(canonical_json(_data(author, change, after, revision))),
-                    epoch=epoch,
-                    event_id=event_id,
-                    kind=change.kind,
-                    occurred_at=now,
-                    sequence=revision - 1,
-                    source=source,
-                )
+            event = encode_event(
+                data=msgspec.Raw(canonical_json(_data(author, change, after, revision))),
+                epoch=epoch,
+                event_id=event_id,
+                kind=change.kind,
+                occurred_at=now,
+                sequence=revision - 1,
+                source=source,
             )
+            if len(event) > MAX_LEAF_BYTES:
+                raise Problem(
+                    "validation_failed",
+                    f"{change.entity_type} {after['id']} makes an event of {len(event)} bytes; at most {MAX_LEAF_BYTES}.",
+                )
+            events.append(event)
         last = first + len(changes) - 1
-        await connection.execute(SQL["record_events"], writer_id, first - 1, last - 1, None, b",".join(events))
+        for start, stop in _deliveries(events):
+            run = b",".join(events[start:stop])
+            await connection.execute(SQL["record_events"], writer_id, first - 1 + start, first - 2 + stop, None, run)
         await connection.fetch(SQL["notify_changes"], str(last))
         return last
 
@@ -179,6 +186,18 @@ class Commands:
             CHANGES_SOURCE,
             epoch,
         )
+
+
+def _deliveries(events: Sequence[bytes]) -> Iterator[tuple[int, int]]:
+    """Cut the events of a transaction into runs (start, stop) that the relay can deliver, each as one row."""
+    start = size = 0
+    for index, event in enumerate(events):
+        if index - start == MAX_COMMIT_EVENTS or size + len(event) + 1 > MAX_COMMIT_BYTES:
+            yield start, index
+            start, size = index, 0
+        size += len(event) + 1
+    if events:
+        yield start, len(events)
 
 
 def _data(author: Author, change: Change, after: dict[str, Any], revision: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import msgspec
 from services.authz.engine import decide, settling_candidates
 from services.authz.facts import FactSource, InlineFacts
 from services.authz.model import TRACE_VERSION, Question, RequestOrigin, Trace
-from services.authz.outbox import Recorder
+from services.authz.outbox import EventTooLarge, Recorder
 from shared.clock import Clock
 from shared.envelope import MAX_LEAF_BYTES
 from shared.observe.metrics import CollectorRegistry, Counter
@@ -77,17 +77,22 @@ class Decisions:
             target=facts.target,
             trace_version=TRACE_VERSION,
         )
-        if len(verdict.candidates) > 16:
+        try:
+            await self._record(trace, context)
+        except EventTooLarge:
             trace = self._abridged(trace)
+            await self._record(trace, context)
+        self._count(trace.decision, trace.deny_code or "")
+        return trace
+
+    async def _record(self, trace: Trace, context: RequestContext) -> None:
         await self._recorder.record(
             DECISION_MADE,
             trace,
             event_id=trace.decision_id,
-            occurred_at=now,
+            occurred_at=trace.decided_at,
             traceparent=traceparent_of(context),
         )
-        self._count(trace.decision, trace.deny_code or "")
-        return trace
 
     def _count(self, decision: str, deny_code: str) -> None:
         child = self._children.get((decision, deny_code))

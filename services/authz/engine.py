@@ -58,7 +58,7 @@ def decide(facts: Facts, question: Question, now: datetime) -> Verdict:
     candidates = _candidates(facts, question, now)
     denial = (
         _actor_exists(facts.actor, question)
-        or _actor_active(facts.actor, question, now)
+        or _actor_active(facts.actor, now)
         or _action_registered(facts.registry, question)
         or _target_exists(facts.target, question)
         or _same_space(facts, candidates, question)
@@ -118,9 +118,9 @@ def _actor_exists(actor: ActorFacts, question: Question) -> Denial | None:
     return None
 
 
-def _actor_active(actor: ActorFacts, question: Question, now: datetime) -> Denial | None:
+def _actor_active(actor: ActorFacts, now: datetime) -> Denial | None:
     user, member, space, binding = actor.user, actor.member, actor.space, actor.user_member
-    assert user and member and space and binding  # the step before said so
+    assert user and member and space and binding  # noqa: PT018  # the step before said so
     if user.status != "active":
         return 1, "ACTOR_USER_INACTIVE", f"User {user.id} is {user.status}."
     if member.status != "active":
@@ -159,7 +159,7 @@ def _target_exists(target: TargetFacts, question: Question) -> Denial | None:
 def _same_space(facts: Facts, candidates: tuple[Candidate, ...], question: Question) -> Denial | None:
     ids, binding = question.actor, facts.actor.user_member
     member, resource, group = facts.actor.member, facts.target.resource, facts.target.group
-    assert binding and member and resource  # the steps before said so
+    assert binding and member and resource  # noqa: PT018  # the steps before said so
     if (binding.user_id, binding.member_id, binding.space_id) != (ids.user_id, ids.member_id, ids.space_id):
         return _foreign(f"Binding {binding.id} does not join exactly this User, Member and Space.")
     for noun, space_id in (

@@ -64,7 +64,7 @@ class InlineFacts(msgspec.Struct, frozen=True, kw_only=True):
 STORED: Final = InlineFacts()
 
 
-class KnownActor(msgspec.Struct):
+class KnownActor(msgspec.Struct, gc=False):
     """An actor in memory, with its granted permissions by (resource type, action) as they are first asked for."""
 
     stored: StoredActor

@@ -25,12 +25,20 @@ from shared.observe.metrics import CollectorRegistry, Counter, Histogram
 from shared.problems import Problem, retry_later
 
 COMMIT_TIMEOUT_SECONDS: Final = 5.0
-# A commit's events must fit into one delivery (1 MiB) with room to spare.
+# A row of the outbox must fit into one delivery (1 MiB, 1,000 events), or it would be delivered never.
 MAX_COMMIT_BYTES: Final = 768 * 1024
+MAX_COMMIT_EVENTS: Final = 1_000
 # Beyond this many waiting events the service is slower than its callers; waiting longer helps nobody.
 MAX_QUEUED: Final = 20_000
 
 Connect = Callable[[], Awaitable[Connection]]
+
+
+class EventTooLarge(Problem):
+    """The event has more bytes than the log takes; nothing was queued, and a shorter one may be tried."""
+
+    def __init__(self) -> None:
+        super().__init__("internal_error", "The decision's trace is too large to be recorded.")
 
 
 class _Pending(msgspec.Struct, frozen=True):
@@ -100,7 +108,10 @@ class Recorder:
     async def record(
         self, kind: str, data: Any, *, event_id: str, occurred_at: datetime, traceparent: str | None = None
     ) -> None:
-        """Commit one event; returns when it is durable, raises a 503 problem when that can't be said of it."""
+        """Commit one event; returns when it is durable, raises a 503 problem when that can't be said of it.
+
+        Raises `EventTooLarge` when the event is no leaf.
+        """
         if self._writer_id is None or self._closing:
             raise retry_later("decision_not_recorded", "The outbox cannot be written at present; ask again.")
         if len(self._queue) >= MAX_QUEUED or not self._has_room(len(self._queue)):
@@ -119,7 +130,7 @@ class Recorder:
             source=self._source,
         )
         if len(event) > MAX_LEAF_BYTES:
-            raise Problem("internal_error", "The decision's trace is too large to be recorded.")
+            raise EventTooLarge
         self._sequence += 1
         done = asyncio.get_running_loop().create_future()
         self._queue.append(_Pending(event, done, traceparent))
@@ -130,10 +141,13 @@ class Recorder:
         """Keep a connection and commit what is queued, until `close`."""
         delay = 0.05
         while not self._closing:
+            connection = None
             try:
                 connection = await self._connect()
                 await self._register(connection)
             except DATABASE_ERRORS as error:
+                if connection is not None:
+                    connection.terminate()
                 self._logger.warning("outbox_unreachable", reason=repr(error), retry_in_seconds=delay)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
@@ -156,11 +170,8 @@ class Recorder:
             await asyncio.wait_for(self._connected.wait(), timeout)
         return self.is_connected
 
-    async def close(self, timeout: float = 5.0) -> None:
-        """Commit what is queued and take no more."""
-        deadline = self._monotonic() + timeout
-        while self._queue and self._writer_id is not None and self._monotonic() < deadline:
-            await asyncio.sleep(0.005)
+    def close(self) -> None:
+        """Take no more events; `run` returns when those that are queued are committed."""
         self._closing = True
         self._wake.set()
 

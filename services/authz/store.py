@@ -35,14 +35,14 @@ T = TypeVar("T")
 ResourceKey = tuple[str, str]
 
 
-class AsOf(msgspec.Struct, Generic[T], frozen=True):
+class AsOf(msgspec.Struct, Generic[T], frozen=True, gc=False):
     """A value and the revision of the snapshot that it was read from."""
 
     value: T
     revision: int
 
 
-class AnchoredGrant(msgspec.Struct, frozen=True, kw_only=True):
+class AnchoredGrant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A grant as stored: which role, and the anchor if there is one."""
 
     anchor: Group | None
@@ -50,7 +50,7 @@ class AnchoredGrant(msgspec.Struct, frozen=True, kw_only=True):
     role_id: str
 
 
-class StoredActor(msgspec.Struct, frozen=True, kw_only=True):
+class StoredActor(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the database knows of an actor, and the active grants of its member."""
 
     grants: tuple[AnchoredGrant, ...]
@@ -60,21 +60,21 @@ class StoredActor(msgspec.Struct, frozen=True, kw_only=True):
     user_member: UserMember | None
 
 
-class StoredRole(msgspec.Struct, frozen=True, kw_only=True):
+class StoredRole(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A role and the permissions that it actively holds."""
 
     permissions: tuple[Permission, ...]
     role: Role
 
 
-class StoredResource(msgspec.Struct, frozen=True, kw_only=True):
+class StoredResource(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A resource and its group, as far as they exist."""
 
     group: Group | None
     resource: Resource | None
 
 
-class RegisteredType(msgspec.Struct, frozen=True, kw_only=True):
+class RegisteredType(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A resource type and its actions by key."""
 
     actions: dict[str, ResourceAction]
@@ -84,7 +84,7 @@ class RegisteredType(msgspec.Struct, frozen=True, kw_only=True):
 Registry = dict[str, RegisteredType]
 
 
-class ChangedRow(msgspec.Struct, frozen=True, kw_only=True):
+class ChangedRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one event of the log touched."""
 
     entity_id: str

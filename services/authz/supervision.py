@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,11 @@ class RelaySupervisor(threading.Thread):
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        # A process forked while the relay is being started would inherit the pipe by which Popen learns that it runs:
+        # Popen would wait for that process's end, and nobody would start a relay that died. So the two never overlap.
+        os.register_at_fork(
+            before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
+        )
 
     def run(self) -> None:
         """Start the relay whenever it isn't running, until `stop`."""

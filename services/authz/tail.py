@@ -77,6 +77,7 @@ class Tail:
             except DATABASE_ERRORS as error:
                 self._logger.warning("tail_lost", reason=str(error), retry_in_seconds=delay)
                 await asyncio.sleep(delay)
+                delay = min(delay * 2, 1.0)
             finally:
                 connection.terminate()
 

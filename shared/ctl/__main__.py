@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import Sequence
+from typing import Final
 
 from cyclopts import App
 
@@ -11,9 +12,6 @@ from shared.ctl import credential, migrate, openapi, reset, up
 from shared.ctl.console import print_error
 from shared.migrations.errors import OperatorError
 from shared.release import SERVICE_VERSION
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 _CODES: Final = """\
 Exit codes: 0 proved clean · 1 findings · 2 usage or configuration · 3 cannot reach the database · \

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from rich.console import Console
+from rich.table import Table
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from shared.migrations.errors import OperatorError
-    from shared.migrations.findings import Finding
+from shared.migrations.errors import OperatorError
+from shared.migrations.findings import Finding
 
 Format = Literal["human", "json"]
 

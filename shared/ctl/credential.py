@@ -58,6 +58,8 @@ def import_(
 ) -> ExitCode:
     """Store a key that was made elsewhere, read from standard input; doing it again changes nothing.
 
+    A key that was revoked stays revoked: what a deployment repeats must not undo what an operator did.
+
     Parameters
     ----------
     service
@@ -77,8 +79,13 @@ def import_(
             remedy="say what it may do, e.g. --permission audit:read",
         )
     key = NamedKey(name, sys.stdin.read().strip(), permissions)
+    id = key.text.partition(".")[0].removeprefix("ply_")
     for each in chosen(service):
-        store_keys(each, owner_dsn(each), [key])
+        dsn = owner_dsn(each)
+        if any(row["credential_id"] == id and row["status"] == "revoked" for row in list_keys(each, dsn)):
+            OUT.print(f"! {each}: {name} was revoked and stays so; import another key.", style="yellow")
+            continue
+        store_keys(each, dsn, [key])
         OUT.print(f"✓ {each}: {name} is stored.", style="green")
     return ExitCode.CLEAN
 

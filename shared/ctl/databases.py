@@ -1,26 +1,30 @@
-"""The PostgreSQL under a local Plystra: an embedded one, or somebody else's named by the owner DSNs; made ready either way."""
+"""The PostgreSQL under a local Plystra: embedded, or somebody else's named by the owner DSNs."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 import psycopg
 
+from shared.ctl.home import Home, Secrets
 from shared.embedded.errors import EmbeddedPostgresError
 from shared.embedded.server import EmbeddedPostgres
-from shared.migrations.bootstrap import SERVICES, Roles, adopt_database, create_database, create_roles, role_exists
+from shared.migrations.bootstrap import (
+    SERVICES,
+    Connection,
+    Roles,
+    adopt_database,
+    create_database,
+    create_roles,
+    role_exists,
+)
 from shared.migrations.errors import Unreachable, UsageError
 from shared.migrations.ledger import connect, describe
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from shared.ctl.home import Home, Secrets
-    from shared.migrations.bootstrap import Connection
-    from shared.settings import OperatorSettings
+from shared.settings import OperatorSettings
 
 DATABASES: Final = {"authz": "plystra_authz", "audit": "plystra_audit"}
 
@@ -36,7 +40,7 @@ class Databases:
 
 @contextlib.contextmanager
 def opened(home: Home, settings: OperatorSettings) -> Iterator[Databases]:
-    """Give both databases with their roles, starting and at the end stopping the embedded PostgreSQL if it is that one."""
+    """Give both databases with their roles; an embedded PostgreSQL is started, and stopped at the end."""
     given = {"authz": settings.authz_dsn, "audit": settings.audit_dsn}
     ours = home.embedded_env()
     if all(given[service] == ours.get(f"PLYSTRA_{service.upper()}_DSN") for service in SERVICES) or not any(

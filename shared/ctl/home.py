@@ -13,17 +13,15 @@ import fcntl
 import os
 import secrets
 import shlex
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from shared.credentials import new_key
 from shared.embedded.place import make_home
 from shared.migrations.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 _ENV_HEAD: Final = "# Written by plystractl; PostgreSQL: "
 _EMBEDDED: Final = "embedded"

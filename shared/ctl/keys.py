@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Self
 
 import psycopg
 from psycopg import sql
 
 from shared.credentials import PERMISSION_KEYS, hash_secret, parse_key
+from shared.ctl.home import Secrets
 from shared.db import load_queries
 from shared.migrations.bootstrap import Roles
 from shared.migrations.errors import CannotCompare, UsageError
 from shared.migrations.ledger import connect
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from shared.ctl.home import Secrets
 
 _QUERIES: Final = load_queries(Path(__file__).with_name("queries.sql"))
 
@@ -87,7 +84,7 @@ class _Table:
         self._service = service
         self._connection = connect(dsn, "credential", read_only=False)
 
-    def __enter__(self) -> _Table:
+    def __enter__(self) -> Self:
         owner = sql.Identifier(Roles(self._service).owner)
         self._connection.execute(sql.SQL("set role {}").format(owner))
         return self

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import msgspec
 from cyclopts import App
@@ -15,9 +16,6 @@ from shared.migrations.findings import Finding
 from shared.migrations.lockfile import number_gaps, read_lock, render_lock
 from shared.migrations.runner import WAIT_SECONDS, HasFindings, migrate_up, migration_status
 from shared.migrations.verify import SCOPE, compare_files, verify
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 app: Final = App(name="migrate", help="Apply, verify and show the versioned migrations of each service's database.")
 

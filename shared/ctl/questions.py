@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import httpx
 import msgspec
 
 from shared.migrations.errors import ExitCode, OperatorError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 FOUND_SECONDS: Final = 30.0
 _POLL_SECONDS: Final = 0.05
@@ -98,7 +96,7 @@ class NotAnswered(OperatorError):
 
 
 def ask_all(authz_url: str, audit_url: str, *, caller_key: str, auditor_key: str) -> Iterator[Answer]:
-    """Ask each question, wait until its record is in the log, and yield the answer with what differs from the example."""
+    """Ask each question, wait for its record in the log, and yield the answer with what differs from the example."""
     with _client(authz_url, caller_key) as authz, _client(audit_url, auditor_key) as audit:
         for question in QUESTIONS:
             answer = _ask(authz, question)

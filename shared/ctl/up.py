@@ -13,8 +13,10 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, NoReturn
+from types import FrameType
+from typing import Final, Literal, NoReturn
 
 from rich.table import Table
 
@@ -30,10 +32,6 @@ from shared.migrations.errors import ExitCode, UsageError
 from shared.migrations.runner import HasFindings, migrate_up
 from shared.migrations.verify import verify
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from types import FrameType
-
 Seed = Literal["finance-reviewer", "none"]
 
 HOST: Final = "127.0.0.1"
@@ -42,8 +40,8 @@ _STOP_SECONDS: Final = 40.0
 _WATCH_SECONDS: Final = 0.5
 
 
-class Stopped(BaseException):
-    """Somebody asked us to stop; not an error, so no handler of errors may take it."""
+class Stopped(KeyboardInterrupt):
+    """Somebody asked us to stop, by whatever signal; on a KeyboardInterrupt, drivers take back what they are doing."""
 
 
 def up(
@@ -174,8 +172,8 @@ class Pair:
         for heading in ("question", "decision", "deny code", "request id", "log index"):
             table.add_column(heading, no_wrap=True)
         for answer in answers:
-            index = "–" if answer.log_index is None else str(answer.log_index)
-            row = (answer.question.text, answer.decision, answer.deny_code or "–", answer.request_id, index)
+            index = "-" if answer.log_index is None else str(answer.log_index)
+            row = (answer.question.text, answer.decision, answer.deny_code or "-", answer.request_id, index)
             table.add_row(*row, style="red" if answer.differences else None)
         print_table(table)
         for answer in answers:

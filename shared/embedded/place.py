@@ -1,7 +1,7 @@
 """Where an embedded server keeps its data: in its home if the server's account gets there, else in a place of its own.
 
 What was chosen is recorded in `home/postgres.json`, so the next start continues there. A place outside of the home gets
-a fresh random name from `mkdtemp`, so nobody can have prepared it; a recorded one is trusted only while it belongs to us.
+a fresh random name from `mkdtemp`, so nobody can have prepared it; a recorded one is trusted while it belongs to us.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ import shutil
 import stat
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 
 from shared.embedded.binaries import reachable
 from shared.embedded.errors import EmbeddedPostgresError
-
-if TYPE_CHECKING:
-    from shared.process import Account
+from shared.process import Account
 
 RECORD: Final = "postgres.json"
 _ELSEWHERE: Final = (Path("/var/lib"), Path("/var/tmp"))  # noqa: S108 - mkdtemp below takes no name from others
@@ -132,14 +130,14 @@ def _require_ours(folder: Path, uid: int, forbidden: int) -> None:
     status = folder.lstat() if folder.is_symlink() or folder.exists() else None
     if status is None:
         raise EmbeddedPostgresError(
-            f"The data of this home should lie in {folder}, but that is gone. Restore it, or delete the home folder (it "
-            f"holds {RECORD}) to begin anew."
+            f"The data of this home should lie in {folder}, but that is gone. Restore it, or delete the home folder "
+            f"(it holds {RECORD}) to begin anew."
         )
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != uid or status.st_mode & forbidden:
         raise EmbeddedPostgresError(
             f"{folder} isn't to be trusted with data: it must be a folder of uid {uid} that others can't write, but is "
-            f"{stat.filemode(status.st_mode)} of uid {status.st_uid}. Run as the user who made it, or name another home "
-            "with --home."
+            f"{stat.filemode(status.st_mode)} of uid {status.st_uid}. Run as the user who made it, or name another "
+            "home with --home."
         )
 
 

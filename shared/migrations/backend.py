@@ -8,26 +8,23 @@ its table of all migrations ever loaded in the process (which mixes up two servi
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 from yoyo import internalmigrations
 from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 from yoyo.migrations import Migration, MigrationList, topological_sort
 
-from shared.migrations.bootstrap import Roles
+from shared.migrations.bootstrap import Connection, Roles
 from shared.migrations.errors import ApplyFailed, Busy, NeedsRepair, UsageError
+from shared.migrations.files import MigrationFile
 from shared.migrations.ledger import QUERIES, YOYO_TABLE, connect, grant_reading, lock_key
 from shared.release import SERVICE_VERSION
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from shared.migrations.bootstrap import Connection
-    from shared.migrations.files import MigrationFile
 
 _SESSION: Final = {
     "lock_timeout": "2s",
@@ -80,8 +77,9 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
             connection.execute(QUERIES["set_session_setting"], {"name": name, "value": value})
 
     def rollback(self) -> None:
-        """Roll back, which a lost connection has done already."""
-        if self.connection.closed:
+        """Roll back; a lost connection has done so, and one cut off in the middle of a statement is given up."""
+        if self.connection.closed or self.connection.info.transaction_status == TransactionStatus.ACTIVE:
+            self.connection.close()
             self._in_transaction = False
         else:
             super().rollback()
@@ -123,7 +121,7 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
             self.connection.execute(QUERIES["create_ledger"])
             self.connection.execute(grant_reading(self.service))
 
-    def apply_one(self, migration: FileMigration, force: bool = False, mark: bool = True) -> None:  # noqa: FBT001, FBT002 - yoyo's signature
+    def apply_one(self, migration: FileMigration, force: bool = False, mark: bool = True) -> None:
         """Apply a migration so that it, yoyo's mark and the ledger row become durable in one commit.
 
         One that can't run in a transaction is recorded as started before and as applied after it.
@@ -180,16 +178,18 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
             )
 
     def _clear_up(self, migration: FileMigration) -> None:
-        """Drop the indexes that an interrupted run of this migration left, valid or not, so that they can be built again.
+        """Drop the indexes that an interrupted run of this migration left, valid or not: they are built again.
 
         On the first run none of them may be there: so what the second run drops is never somebody else's.
         """
         added = [word.lstrip("+") for word in migration.file.header["indexes"].split() if word.startswith("+")]
         found = self.connection.execute(QUERIES["find_indexes"], {"names": added}).fetchall()
-        interrupted = self.connection.execute(QUERIES["is_interrupted"], {"id": migration.file.id}).fetchone() == (True,)
+        interrupted = self.connection.execute(QUERIES["is_interrupted"], {"id": migration.file.id}).fetchone() == (
+            True,
+        )
         if found and not interrupted:
             raise ApplyFailed(
-                f"{migration.file.name} is to build the index {'.'.join(found[0])}, and there is one of that name already.",
+                f"{migration.file.name} is to build {'.'.join(found[0])}, and there is one of that name already.",
                 why="If the build failed halfway, nobody could tell the two apart. Nothing was changed.",
                 remedy="see where that index comes from, and drop it or rename the new one.",
             )
@@ -215,4 +215,5 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
         if row is None:
             return "it has just ended"
         pid, user, application, address, since = row
-        return f"pid {pid}, {application or 'unnamed application'}, user {user}, from {address or 'a local socket'}, since {since}"
+        place = f"from {address or 'a local socket'}"
+        return f"pid {pid}, {application or 'unnamed application'}, user {user}, {place}, since {since}"

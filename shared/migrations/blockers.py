@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Final, Self
+from types import TracebackType
+from typing import Final, Self
 
 import psycopg
 
 from shared.migrations.errors import OperatorError
 from shared.migrations.ledger import QUERIES, connect
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 _INTERVAL_SECONDS: Final = 0.2
 

@@ -12,16 +12,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from shared.migrations.findings import Finding
 from shared.migrations.statements import forbidden_statements, split_statements
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    Fault = Callable[[str, str, str], None]
+Fault = Callable[[str, str, str], None]
 
 LOCK_FILE: Final = "migrations.lock"
 KEYS: Final = (

@@ -9,7 +9,7 @@ import msgspec
 # code -> (why it matters, what to do next); `{service}` and `{subject}` are filled in.
 FAULTS: Final[dict[str, tuple[str, str]]] = {
     "stray_file": (
-        "Only what the lock file covers may lie among the migrations: anything else is run by nobody, or by the wrong tool.",
+        "Only what the lock file covers may lie here: another file is run by nobody, or by the wrong tool.",
         "Move the file elsewhere, or name it NNNN.slug.sql or NNNN.slug.rollback.sql.",
     ),
     "bad_encoding": (
@@ -67,13 +67,11 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
         "Run the release that holds this migration; never delete the ledger row.",
     ),
     "unmarked": (
-        "Our ledger says applied and yoyo's table doesn't; somebody changed yoyo's table, and stock yoyo would apply the "
-        "migration a second time.",
+        "Our ledger says applied and yoyo's table doesn't; somebody changed that, and stock yoyo would apply it twice.",
         "Find out who changed public._yoyo_migration (public._yoyo_log may tell), and restore the row from a backup.",
     ),
     "unrecorded": (
-        "yoyo's table says applied and our ledger doesn't: it was applied past plystractl, from bytes nobody recorded, or "
-        "the ledger lost a row.",
+        "yoyo's table says applied and our ledger doesn't: it was applied past plystractl, or the ledger lost a row.",
         "Find out who applied it (public._yoyo_log may tell) and what; restore the ledger row from a backup.",
     ),
     "interrupted": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 import psycopg
@@ -13,11 +13,8 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from shared.db import load_queries
-from shared.migrations.bootstrap import Roles
+from shared.migrations.bootstrap import Connection, Roles
 from shared.migrations.errors import CannotCompare, Unreachable, UsageError
-
-if TYPE_CHECKING:
-    from shared.migrations.bootstrap import Connection
 
 YOYO_TABLE: Final = "_yoyo_migration"
 
@@ -50,7 +47,7 @@ class Bookkeeping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def connect(dsn: str, command: str, *, read_only: bool) -> Connection:
-    """Open a connection in autocommit that shows up as `plystractl <command>`; read-only ones can't write by accident."""
+    """Open a connection in autocommit, named `plystractl <command>`; a read-only one can't write by accident."""
     options = "-c default_transaction_read_only=on" if read_only else ""
     try:
         return psycopg.connect(
@@ -76,7 +73,8 @@ def describe(dsn: str) -> str:
         parts = psycopg.conninfo.conninfo_to_dict(dsn)
     except psycopg.ProgrammingError:
         return "(not a DSN)"
-    return f"{parts.get('dbname', '')} on {parts.get('host', 'localhost')}:{parts.get('port', 5432)} as {parts.get('user', '')}"
+    place = f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
+    return f"{parts.get('dbname', '')} on {place} as {parts.get('user', '')}"
 
 
 def read_bookkeeping(connection: Connection) -> Bookkeeping:

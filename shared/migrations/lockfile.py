@@ -10,15 +10,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import Final
 
-from shared.migrations.files import LOCK_FILE, default_folder
+from shared.migrations.files import LOCK_FILE, MigrationFolder, default_folder
 from shared.migrations.findings import Finding
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from shared.migrations.files import MigrationFolder
 
 # What a service asks its own database at start and for readiness, in the order of application.
 APPLIED_MIGRATIONS_SQL: Final = "select id from public._migration_ledger where state = 'applied' order by ordinal"
@@ -79,7 +75,7 @@ def render_lock(folder: MigrationFolder) -> str:
 
 
 def number_gaps(folder: MigrationFolder) -> list[Finding]:
-    """Return a finding for each number that is left out: a new lock file must not hide that a migration went missing."""
+    """Return a finding for each number that is left out: a new lock file must not hide a lost migration."""
     ordinals = {migration.ordinal for migration in folder.migrations}
     absent = sorted(set(range(1, max(ordinals, default=0) + 1)) - ordinals)
     return [

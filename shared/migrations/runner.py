@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 
 import msgspec
 import psycopg
@@ -18,15 +20,10 @@ from shared.migrations.backend import FileMigration, LedgerBackend, in_order
 from shared.migrations.blockers import BlockerWatch
 from shared.migrations.errors import ApplyFailed, ExitCode, NeedsRepair, OperatorError, Unreachable
 from shared.migrations.files import read_folder
+from shared.migrations.findings import Finding
 from shared.migrations.ledger import LedgerRow, connect, read_bookkeeping
 from shared.migrations.lockfile import read_lock
 from shared.migrations.verify import compare_database, compare_files
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from shared.migrations.findings import Finding
 
 WAIT_SECONDS: Final = 30.0
 LOCK_ATTEMPTS: Final = 5
@@ -70,8 +67,8 @@ def migrate_up(
 ) -> list[str]:
     """Bring a service's database to the newest migration and return the ids applied now.
 
-    `dsn` is the owner DSN, `folder` by default the one that came with this code; `announce` is told each id before it is
-    applied. Raises `HasFindings`, `Busy`, `ApplyFailed`, `NeedsRepair`, `Unreachable` or `UsageError`.
+    `dsn` is the owner DSN, `folder` by default the one that came with this code; `announce` is told each id before it
+    is applied. Raises `HasFindings`, `Busy`, `ApplyFailed`, `NeedsRepair`, `Unreachable` or `UsageError`.
     """
     files = read_folder(service, folder)
     lock = read_lock(service, files.path)

@@ -8,10 +8,8 @@ escape strings, dollar quotes, nested comments, and `begin atomic` bodies.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
+from typing import Final
 
 _TOKEN: Final = re.compile(
     r"""
@@ -50,20 +48,20 @@ _FORBIDDEN: Final = (
 
 
 def split_statements(text: str) -> list[list[str]]:
-    """Return the statements of an SQL text as their tokens: words in lower case, quoted things and symbols as they are."""
+    """Return the statements of an SQL text as tokens: words in lower case, quoted things and symbols as they are."""
     statements: list[list[str]] = []
     current: list[str] = []
     atomic = 0  # depth of `begin atomic … end` and of `case … end` in it
-    for token in _tokens(text):
-        if token == ";" and not atomic:
+    for piece in _tokens(text):
+        if piece == ";" and not atomic:
             statements.append(current)
             current = []
             continue
-        if token == "atomic" and current[-1:] == ["begin"]:
+        if piece == "atomic" and current[-1:] == ["begin"]:
             atomic = 1
         elif atomic:
-            atomic += {"case": 1, "end": -1}.get(token, 0)
-        current.append(token)
+            atomic += {"case": 1, "end": -1}.get(piece, 0)
+        current.append(piece)
     statements.append(current)
     return [statement for statement in statements if statement]
 

@@ -6,21 +6,16 @@ Pure functions over what was read. Not part of it yet: the catalogue. A table dr
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
-from shared.migrations.files import LOCK_FILE, read_folder
+from shared.migrations.files import LOCK_FILE, MigrationFile, MigrationFolder, read_folder
 from shared.migrations.findings import Finding
-from shared.migrations.ledger import connect, read_bookkeeping
-from shared.migrations.lockfile import read_lock
+from shared.migrations.ledger import Bookkeeping, LedgerRow, connect, read_bookkeeping
+from shared.migrations.lockfile import LockFile, read_lock
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from shared.migrations.files import MigrationFolder
-    from shared.migrations.ledger import Bookkeeping
-    from shared.migrations.lockfile import LockFile
-
-SCOPE = "compared: files, migrations.lock, ledger, yoyo's table; not compared yet: the catalogue of the database"
+SCOPE: Final = "compared: files, migrations.lock, ledger, yoyo's table; not compared yet: the catalogue of the database"
 
 
 def verify(service: str, dsn: str, folder: Path | None = None) -> list[Finding]:
@@ -62,38 +57,42 @@ def compare_files(files: MigrationFolder, lock: LockFile | None) -> list[Finding
 
 def compare_database(files: MigrationFolder, lock: LockFile | None, books: Bookkeeping) -> list[Finding]:
     """Return the faults of the bookkeeping, but for those that the files explain already."""
-    faults: list[Finding] = []
-
-    def fault(code: str, subject: str, seen: str) -> None:
-        faults.append(Finding(service=files.service, code=code, subject=subject, seen=seen))
-
     by_id = {migration.id: migration for migration in files.migrations}
     locked = set(lock.ids) if lock and lock.broken is None else set(by_id)
     newest = max((row.ordinal for row in books.ledger.values()), default=0)
+    faults: list[tuple[str, str, str]] = []
     for id in sorted({*by_id, *books.ledger, *books.marks}):
         migration, row, marked = by_id.get(id), books.ledger.get(id), id in books.marks
-        if row is None and marked:
-            fault("unrecorded", id, "yoyo's table holds it, the ledger doesn't.")
-        elif row is None and migration and id in locked:
-            if migration.ordinal < newest:
-                fault("out_of_order", id, f"It isn't applied, while the later number {newest:04d} is.")
-            else:
-                fault("pending", id, "It isn't applied.")
-        elif row and row.state == "started":
-            fault("interrupted", id, f"It was begun at {row.started_at:%Y-%m-%d %H:%M:%S%z} by {row.applied_by}.")
-        elif row and migration is None and id not in locked:
-            fault("ahead_of_code", id, f"It was applied by release {row.tool_version}; this release doesn't know it.")
-        elif row:
-            if migration and row.sha256 != migration.sha256 and _is_as_locked(migration.name, migration.sha256, lock):
-                seen = f"Its SHA-256 is {migration.sha256}; what was applied had {row.sha256}."
-                fault("modified", id, seen)
-            if not marked:
-                fault("unmarked", id, "The ledger holds it, yoyo's table doesn't.")
-    return faults
+        if row is not None:
+            known = migration is not None or id in locked
+            faults += [(code, id, seen) for code, seen in _recorded(row, migration, lock, known=known, marked=marked)]
+        elif marked:
+            faults.append(("unrecorded", id, "yoyo's table holds it, the ledger doesn't."))
+        elif migration and id in locked and migration.ordinal < newest:
+            faults.append(("out_of_order", id, f"It isn't applied, while the later number {newest:04d} is."))
+        elif migration and id in locked:
+            faults.append(("pending", id, "It isn't applied."))
+    return [Finding(service=files.service, code=code, subject=subject, seen=seen) for code, subject, seen in faults]
+
+
+def _recorded(
+    row: LedgerRow, migration: MigrationFile | None, lock: LockFile | None, *, known: bool, marked: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with a migration that the ledger holds."""
+    if row.state == "started":
+        yield "interrupted", f"It was begun at {row.started_at:%Y-%m-%d %H:%M:%S%z} by {row.applied_by}."
+        return
+    if not known:
+        yield "ahead_of_code", f"It was applied by release {row.tool_version}; this release doesn't know it."
+        return
+    if migration and row.sha256 != migration.sha256 and _is_as_locked(migration.name, migration.sha256, lock):
+        yield "modified", f"Its SHA-256 is {migration.sha256}; what was applied had {row.sha256}."
+    if not marked:
+        yield "unmarked", "The ledger holds it, yoyo's table doesn't."
 
 
 def _is_as_locked(name: str, sha256: str, lock: LockFile | None) -> bool:
-    """Tell whether a difference is news: a file that differs from the lock file has been reported as modified already."""
+    """Tell whether a difference is news: one from the lock file has been reported as modified already."""
     return lock is None or lock.broken is not None or lock.hashes.get(name) == sha256
 
 

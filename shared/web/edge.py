@@ -68,7 +68,7 @@ class Edge:
         span = self._tracing.start_server_span(scope["method"], context) if self._tracing.enabled else None
         try:
             await self.app(scope, receive, send_with_id)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the outermost place: whatever failed, the client gets an answer
             report_problem(self._logger, error, context)
             if status == 0:
                 problem = problem_from(error)
@@ -87,7 +87,7 @@ class Edge:
         try:
             body = await lean(context, receive)
             await send_json(send, body, context.request_id)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the outermost place: whatever failed, the client gets an answer
             problem = problem_from(error)
             status = problem.status
             report_problem(self._logger, error, context)

@@ -40,6 +40,13 @@ class LeanOperation(msgspec.Struct, frozen=True, kw_only=True):
 class StrictRequest(Request[Any, Any, Any]):
     """A request whose JSON body is decoded strictly into the type that its handler declares as `data`."""
 
+    async def body(self) -> bytes:
+        """Return the body, or raise a 400 problem: Litestar would take an empty one for no `data` at all."""
+        body = await super().body()
+        if not body:
+            raise Problem("malformed_json", "The body is empty; send one JSON document.")
+        return body
+
     async def json(self) -> Any:
         """Return the body as a value of the handler's type, or raise a 4xx problem."""
         demand_json(context_of(self.scope).content_type)
@@ -75,6 +82,8 @@ def make_app(
                 f"This route has no query parameter {unknown[0][:100]!r}. {way_out}",
                 errors=[ProblemError(parameter=name[:100], detail="unknown parameter") for name in unknown],
             )
+        if connection.scope.get("method") == "OPTIONS":
+            return  # Litestar's own answer: the methods of the route, and no more
         permission = handler.opt["permission"]
         if permission != PUBLIC:
             context = context_of(connection.scope)

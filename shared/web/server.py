@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
@@ -16,6 +19,9 @@ def serve(target: str, *, host: str, port: int, drain_seconds: int) -> None:
     One worker: a process is the unit of scale (a group commit, a cache and a tail each), so more of them are more
     replicas behind a load balancer, not more workers here.
     """
+    # A forked worker begins with granian's handlers for the main process, which tell it nothing: without this, a stop
+    # that comes while it is starting would go unheard until it is killed for being slow.
+    os.register_at_fork(after_in_child=_restore_signals)
     Granian(
         target,
         address=host,
@@ -31,6 +37,11 @@ def serve(target: str, *, host: str, port: int, drain_seconds: int) -> None:
         workers_kill_timeout=drain_seconds,
         log_enabled=False,
     ).serve()
+
+
+def _restore_signals() -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def build_info(settings: ServiceSettings) -> Build:

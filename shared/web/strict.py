@@ -40,16 +40,16 @@ def decode_strict(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """Decode one strict JSON document, raising a 400 problem that names the field and what is wrong with it."""
     try:
         value = decoder.decode(body)
+        # A key given twice would be read differently by different readers. Writing the value again has as many quotes as
+        # the body unless something was given twice (or escaped, or null): only then the slow, certain look is needed.
+        if b"\\u" in body or body.count(b'"') != _ENCODER.encode(value).count(b'"'):
+            _refuse_duplicates(body)
     except msgspec.ValidationError as error:
         raise _validation_problem(str(error)) from error
     except RecursionError as error:
         raise Problem("malformed_json", "The body is nested too deeply.") from error
     except (msgspec.DecodeError, UnicodeError) as error:
         raise Problem("malformed_json", f"The body is not one JSON document in UTF-8: {error}.") from error
-    # A key given twice would be read differently by different readers. Writing the value again has as many quotes as the
-    # body unless something was given twice (or escaped, or null): only then the slow, certain look is needed.
-    if b"\\u" in body or body.count(b'"') != _ENCODER.encode(value).count(b'"'):
-        _refuse_duplicates(body)
     return value
 
 
@@ -81,8 +81,12 @@ def _validation_problem(text: str) -> Problem:
 
 
 def _pointer(path: str) -> str:
-    """Turn msgspec's `$.events[0].data` into the JSON pointer `/events/0/data`."""
-    return re.sub(r"\[(\d+|\.\.\.)\]", r"/\1", path.removeprefix("$").replace(".", "/")).replace("/...", "/*")
+    """Turn msgspec's `$.events[0].data` into the JSON pointer `/events/0/data`.
+
+    Within an object of free keys msgspec says `[...]`: the pointer then ends at that object.
+    """
+    known = path.removeprefix("$").partition("[...]")[0]
+    return re.sub(r"\[(\d+)\]", r"/\1", known.replace(".", "/"))
 
 
 def _escape(token: str) -> str:

@@ -1,15 +1,20 @@
-"""What several database tests share: a folder of migrations made up for the test."""
+"""What several database tests share: a folder of migrations made up for the test, and a filled database of authz."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import psycopg
 import pytest
 
+from shared.embedded.server import EmbeddedPostgres
 from shared.migrations.files import KEYS, LOCK_FILE, MigrationFolder, read_folder
 from shared.migrations.lockfile import render_lock
+from tests.conftest import ServiceDatabase, fresh_database
+from tests.database.authz_rows import Connection, fill
 
 _HEADER: Final = {
     **dict.fromkeys(KEYS, "none"),
@@ -59,3 +64,30 @@ def two_tables(scratch: ScratchFolder) -> ScratchFolder:
     scratch.add("0002.second", "create table authz.second (id int primary key);", depends="0001.first")
     scratch.lock()
     return scratch
+
+
+@pytest.fixture(scope="session")
+def graph_database(server: EmbeddedPostgres, template_of: Callable[[str], str]) -> Iterator[ServiceDatabase]:
+    """A database of authz with the rows of `authz_rows.fill`, which no test changes for good."""
+    with fresh_database(server, "authz", template=template_of("authz")) as database:
+        with owner_of(database) as connection:
+            fill(connection)
+            connection.commit()
+        yield database
+
+
+def owner_of(database: ServiceDatabase) -> Connection:
+    """Open a transaction as the owner of all objects of authz."""
+    connection = psycopg.connect(database.owner_dsn)
+    connection.execute("set role authz_owner")
+    return connection
+
+
+@pytest.fixture(params=["app", "owner"])
+def graph(request: pytest.FixtureRequest, graph_database: ServiceDatabase) -> Iterator[Connection]:
+    """A transaction on the filled database, once as the service and once as the owner, rolled back at the end."""
+    is_app = request.param == "app"
+    connection = psycopg.connect(graph_database.app_dsn) if is_app else owner_of(graph_database)
+    yield connection
+    connection.rollback()
+    connection.close()

@@ -21,8 +21,8 @@ def query(database, statement, *parameters):
 
 
 def tables(database):
-    rows = query(database, "select schemaname || '.' || tablename from pg_tables where schemaname in ('public', 'authz')")
-    return {name for (name,) in rows}
+    rows = query(database, "select schemaname, tablename from pg_tables where schemaname in ('public', 'authz')")
+    return {".".join(row) for row in rows}
 
 
 BOOKKEEPING = {"public._migration_ledger", "public._yoyo_migration", "public._yoyo_log", "public._yoyo_version"}
@@ -44,11 +44,16 @@ def test_change_mark_log_and_ledger_row_are_one_transaction(empty_database, two_
     for id in ("0001.first", "0002.second"):
         writers = {
             xmin
-            for table in ("_migration_ledger where id", "_yoyo_migration where migration_id", "_yoyo_log where migration_id")
-            for (xmin,) in query(empty_database, f"select xmin::text from public.{table} = %s", id)
+            for place in (
+                "_migration_ledger where id",
+                "_yoyo_migration where migration_id",
+                "_yoyo_log where migration_id",
+            )
+            for (xmin,) in query(empty_database, f"select xmin::text from public.{place} = %s", id)
         }
         relation = "authz." + id.partition(".")[2]
-        writers |= {xmin for (xmin,) in query(empty_database, "select xmin::text from pg_class where oid = %s::regclass", relation)}
+        ((xmin,),) = query(empty_database, "select xmin::text from pg_class where oid = %s::regclass", relation)
+        writers.add(xmin)
         assert len(writers) == 1
 
 
@@ -74,7 +79,10 @@ def test_the_service_and_readers_may_read_the_ledger_and_nothing_else(empty_data
     migrate_up("authz", empty_database.owner_dsn, two_tables.path)
     with psycopg.connect(getattr(empty_database, f"{role}_dsn"), autocommit=True) as connection:
         assert len(connection.execute("select id from public._migration_ledger").fetchall()) == 2
-        for statement in ("delete from public._migration_ledger", "update public._yoyo_migration set migration_id = 'x'"):
+        for statement in (
+            "delete from public._migration_ledger",
+            "update public._yoyo_migration set migration_id = ''",
+        ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -103,7 +111,8 @@ def test_the_server_takes_a_file_apart_not_we(empty_database, scratch):
         """
         create schema authz; /* ; /* nested; */ ' ; */
         create table authz.odd (begin int, "end;" int, a$b$c int, d$b$e int); create table authz.even (loop int);
-        create function authz.f(a int) returns int language sql begin atomic select case when a > 0 then 1 else 2 end; select 3; end;
+        create function authz.f(a int) returns int language sql
+            begin atomic select case when a > 0 then 1 else 2 end; select 3; end;
         create function authz.g() returns text language plpgsql as $x$ begin return $$;'$$ || E'\\';'; end; $x$;
         do $$ begin insert into authz.odd values (1, 2, authz.f(1)); end $$;
         comment on table authz.odd is '100 %s;'; create index odd_idx on authz.odd (begin)""",
@@ -141,7 +150,8 @@ def test_becoming_another_role_in_disguise_is_noticed(empty_database, two_tables
 
 
 def test_settings_of_one_file_do_not_reach_the_next_nor_the_bookkeeping(empty_database, scratch):
-    scratch.add("0001.first", "create schema authz; set search_path = authz; set lock_timeout = 0; create table here (a int);")
+    settings = "set search_path = authz; set lock_timeout = 0;"
+    scratch.add("0001.first", f"create schema authz; {settings} create table here (a int);")
     scratch.add("0002.second", "create table where_am_i as select current_setting('lock_timeout') as it;")
     scratch.lock()
     migrate_up("authz", empty_database.owner_dsn, scratch.path)

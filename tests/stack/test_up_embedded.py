@@ -205,7 +205,8 @@ def test_a_place_that_is_no_longer_ours_is_not_trusted(tmp_path, replacement):
                 os.chown(place, nobody.uid, nobody.gid)
             else:
                 place.chmod(0o777)
-        with pytest.raises(EmbeddedPostgresError, match="that is gone" if replacement == "nothing" else "isn't to be trusted"):
+        said = "that is gone" if replacement == "nothing" else "isn't to be trusted"
+        with pytest.raises(EmbeddedPostgresError, match=said):
             server.start()
     finally:
         if place.is_symlink():

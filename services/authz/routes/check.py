@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 from litestar import Request, asgi, post
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
+from litestar.params import JSONBody
 
 from services.authz.asking import CheckRequest, inline_facts, parse_check, question_of
 from services.authz.decisions import Decisions
@@ -69,8 +70,10 @@ def check_handlers(decisions: Decisions, authenticator: Authenticator) -> list[A
     """Make the routes of `check`, as far as the fast lane leaves them, and `explain`."""
 
     @asgi(CHECK_PATH, copy_scope=False, opt={"permission": "authz:check", "methods": ["POST"]})
-    async def check(scope: Any, receive: Any, send: Any) -> None:
-        # The edge answers every POST itself; only another method gets as far as here.
+    async def check(scope: Any, receive: Any, send: Any) -> None:  # noqa: ARG001  # the signature of ASGI
+        # The edge answers every POST to exactly this path itself: what gets as far as here is something else.
+        if scope["method"] == "POST":
+            raise Problem("not_found", f"There is nothing here; ask at {CHECK_PATH}.")
         raise Problem("method_not_allowed", "Ask with POST.", headers=(("allow", "POST"),))
 
     @post(
@@ -80,7 +83,7 @@ def check_handlers(decisions: Decisions, authenticator: Authenticator) -> list[A
         summary="May this actor do this action on this resource, and why?",
         tags=["decisions"],
     )
-    async def explain(request: Request[Any, Any, Any], data: CheckRequest) -> Answer[ExplainData]:
+    async def explain(request: Request[Any, Any, Any], data: JSONBody[CheckRequest]) -> Answer[ExplainData]:
         """Decides and records like `check`, and returns the whole trace."""
         context = context_of(request.scope)
         question, inline = question_of(data), inline_facts(data)
