@@ -14,8 +14,9 @@ from asyncpg.pool import PoolConnectionProxy
 Connection = asyncpg.Connection
 Pool = _Pool
 Session = Connection | PoolConnectionProxy
-# All that a database which is away, restarting or refusing may raise.
-DATABASE_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+# All that a database which is away, restarting or refusing may raise. The third is what asyncpg says when a session was
+# ended by the server between two statements.
+DATABASE_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
 
 _NAME: Final = re.compile(r"^-- name: ([a-z][a-z0-9_]*)$", re.MULTILINE)
 _COMMENT: Final = re.compile(r"^\s*--.*\n?", re.MULTILINE)

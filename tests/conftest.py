@@ -25,8 +25,10 @@ from psycopg import sql
 from shared.embedded.server import EmbeddedPostgres
 from shared.migrations.bootstrap import SERVICES, Roles, create_database, create_roles
 from shared.migrations.runner import migrate_up
+from shared.process import is_alive
 
 PASSWORD: Final = "for-tests-only"
+_OUTSIDE: Final = Path("/var/tmp")  # noqa: S108 - mkdtemp takes no name that others could have prepared
 _SUFFIX: Final = itertools.count(1)
 
 CloneDatabase = Callable[[str], AbstractContextManager["ServiceDatabase"]]
@@ -70,12 +72,7 @@ def connect(dsn: str) -> psycopg.Connection[tuple[Any, ...]]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[EmbeddedPostgres]:
     """The PostgreSQL server of this worker, with the roles of both services."""
-    # Not below tmp_path: as root, the server's account couldn't enter pytest's folder.
-    home = Path(tempfile.mkdtemp(prefix="plystra-tests-", dir="/var/tmp"))
-    home.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    postgres = EmbeddedPostgres(home, fast=True)
-    try:
-        postgres.start()
+    with passable() as home, EmbeddedPostgres(home, fast=True) as postgres:
         with connect(postgres.superuser_dsn) as connection:
             for service in SERVICES:
                 create_roles(connection, service, migrator_password=PASSWORD, app_password=PASSWORD)
@@ -83,9 +80,28 @@ def server() -> Iterator[EmbeddedPostgres]:
                 command = sql.SQL("create role {} login password {} in role {}")
                 connection.execute(command.format(looker, sql.Literal(PASSWORD), reader))
         yield postgres
+
+
+@contextmanager
+def passable() -> Iterator[Path]:
+    """Make a folder that the server's account can enter also when we are root, which pytest's own can't be."""
+    for left in _OUTSIDE.glob("plystra-tests-*-*"):  # by a run that was killed
+        pid = left.name.split("-")[2]
+        if left.stat().st_uid == os.geteuid() and pid.isdecimal() and not is_alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f"plystra-tests-{os.getpid()}-", dir=_OUTSIDE))
+    folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+    try:
+        yield folder
     finally:
-        postgres.remove()
-        shutil.rmtree(home)
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def passable_folder() -> Iterator[Path]:
+    """A folder of this test alone that the account of an embedded PostgreSQL can enter."""
+    with passable() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="session")

@@ -69,14 +69,23 @@ create unique index group_path_key on authz.group (space_id, md5(path));
 create function authz.check_group_path() returns trigger
 language plpgsql set search_path = pg_catalog as $$
 declare
-    parent_path text;
+    changed authz.group;
+    prefix text := '';
 begin
-    if new.parent_group_id is not null then
-        select g.path || '.' into parent_path
-        from authz.group g where g.space_id = new.space_id and g.id = new.parent_group_id;
+    -- The rows as they are now: the change that queued this may be long past. The parent is held, so that whoever moves
+    -- it at the same time waits, and then finds this row below it.
+    select g.* into changed from authz.group g where g.id = new.id;
+    if changed.parent_group_id is not null then
+        select p.path || '.' into prefix
+        from authz.group p where p.space_id = changed.space_id and p.id = changed.parent_group_id for share;
     end if;
-    if new.path is distinct from coalesce(parent_path, '') || new.key then
-        raise exception 'path % of group % is not its parent''s path and its own key', new.path, new.id
+    if changed.path is distinct from prefix || changed.key or exists (
+        select from authz.group c
+        where c.space_id = changed.space_id and c.parent_group_id = changed.id
+            and c.path <> changed.path || '.' || c.key
+    ) then
+        raise exception 'the path % of group %, or of one right below it, is not its parent''s path and its own key',
+            changed.path, changed.id
             using errcode = 'check_violation', constraint = 'group_path_of_parent', table = 'group', schema = 'authz';
     end if;
     return null;

@@ -7,8 +7,10 @@ import sys
 import msgspec
 from cyclopts import App
 
+from services.audit.app import create_app
 from shared.release import SERVICE_VERSION
 from shared.settings import AuditSettings, SettingsError, load_settings
+from shared.web.openapi import document_of
 from shared.web.server import serve as serve_app
 
 cli = App(name="plystra-audit", help="The audit service of Plystra.", version=SERVICE_VERSION)
@@ -29,9 +31,6 @@ def serve() -> None:
 @cli.command
 def openapi() -> None:
     """Print the OpenAPI document."""
-    from services.audit.app import create_app
-    from shared.web.openapi import document_of
-
     app = create_app(AuditSettings(app_dsn="postgresql://unused@localhost/unused"), documented=True)
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document_of(app.app)), indent=2) + b"\n")
 

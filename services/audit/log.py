@@ -128,6 +128,10 @@ class Log:
             except DATABASE_ERRORS as error:
                 self._metrics.failures.inc()
                 self._logger.warning("sequencer_lost", reason=repr(error), retry_in_seconds=delay)
+            except Exception:
+                # A process whose writer has died would look alive and take nothing for ever.
+                self._metrics.failures.inc()
+                self._logger.exception("sequencer_failed", retry_in_seconds=delay)
             finally:
                 self._step_down()
                 if connection is not None:

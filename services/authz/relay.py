@@ -94,6 +94,8 @@ class Relay:
     async def _lead(self, connection: Connection) -> None:
         backoff = GATHER_SECONDS
         farewell: float | None = None
+        # What the relay before this one noted of a failure is out of date with the first delivery.
+        self._failing = True
         while True:
             if self._stopping.is_set():
                 farewell = farewell or self._monotonic() + FAREWELL_SECONDS

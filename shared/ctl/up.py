@@ -9,6 +9,7 @@ then audit, then PostgreSQL.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import signal
 import socket
 import sys
@@ -186,7 +187,7 @@ class Pair:
         body = str(QUESTIONS[0].body).replace("'", '"')
         OUT.print(
             f"\nAsk one yourself:\n\n"
-            f"  . {self._home.env_file}\n"
+            f"  . {shlex.quote(str(self._home.env_file))}\n"
             f"  curl -sS $PLYSTRA_AUTHZ_URL/api/v1/authz/check \\\n"
             f'    -H "Authorization: Bearer $PLYSTRA_CALLER_KEY" -H "Content-Type: application/json" \\\n'
             f"    -d '{body}'\n\n"

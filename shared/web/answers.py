@@ -7,7 +7,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
-from shared.problems import PROBLEMS, Problem
+from shared.problems import PROBLEMS, Problem, ProblemError
 
 T = TypeVar("T")
 Send = Callable[[Any], Awaitable[None]]
@@ -44,14 +44,14 @@ def problem_from(error: Exception) -> Problem:
     status = getattr(error, "status_code", 500)
     detail = str(getattr(error, "detail", "")) if status < 500 else ""
     extra = getattr(error, "extra", None)
-    if isinstance(extra, list) and extra:
-        detail = "; ".join(
-            f"{e.get('key', 'the request')}: {e.get('message', '')}" for e in extra if isinstance(e, dict)
-        )
+    faults = [e for e in extra if isinstance(e, dict)] if isinstance(extra, list) else []
+    errors = [ProblemError(parameter=e.get("key"), detail=str(e.get("message", ""))) for e in faults]
+    if errors:
+        detail = "; ".join(f"{e.parameter or 'the request'}: {e.detail}" for e in errors)
     by_status = {400: "validation_failed", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
     code = by_status.get(status, "validation_failed" if 400 <= status < 500 else "internal_error")
     headers = [(k.lower(), v) for k, v in (getattr(error, "headers", None) or {}).items() if k.lower() == "allow"]
-    return Problem(code, detail or _DETAILS.get(code, PROBLEMS[code][1] + "."), headers=headers)
+    return Problem(code, detail or _DETAILS.get(code, PROBLEMS[code][1] + "."), errors=errors, headers=headers)
 
 
 _DETAILS: Final = {"internal_error": "The service failed to answer; the request id finds the cause in its log."}

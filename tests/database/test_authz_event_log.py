@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import psycopg
 import pytest
 
-from tests.conftest import ServiceDatabase
+from shared.embedded.server import EmbeddedPostgres
+from tests.conftest import ServiceDatabase, fresh_database
 from tests.database.authz_rows import Connection
 from tests.database.conftest import owner_of
 
@@ -24,15 +25,22 @@ def append(connection: Connection, revisions: Sequence[int]) -> None:
     )
 
 
+@pytest.fixture(scope="module")
+def logged_database(server: EmbeddedPostgres, template_of: Callable[[str], str]) -> Iterator[ServiceDatabase]:
+    """A database whose log holds the revisions 1 to 3."""
+    with fresh_database(server, "authz", template=template_of("authz")) as database:
+        with psycopg.connect(database.app_dsn) as app:
+            append(app, [1, 2, 3])
+        yield database
+
+
 @pytest.fixture(params=["app", "owner", "superuser"])
-def log(request, authz_database: ServiceDatabase):
-    """A transaction on a log that holds the revisions 1 to 3, as each role that could reach it."""
-    with psycopg.connect(authz_database.app_dsn) as app:
-        append(app, [1, 2, 3])
+def log(request: pytest.FixtureRequest, logged_database: ServiceDatabase) -> Iterator[Connection]:
+    """A transaction on that log, as each role that could reach it; at its end nothing has changed."""
     if request.param == "owner":
-        connection = owner_of(authz_database)
+        connection = owner_of(logged_database)
     else:
-        connection = psycopg.connect(getattr(authz_database, f"{request.param}_dsn"))
+        connection = psycopg.connect(getattr(logged_database, f"{request.param}_dsn"))
     yield connection
     connection.rollback()
     ((count,),) = connection.execute("select count(*) from authz.event").fetchall()
@@ -66,8 +74,8 @@ def test_nothing_that_is_in_the_log_changes_or_goes(log, statement):
 
 
 @pytest.mark.parametrize("statement", CHANGES[:10])
-def test_not_even_where_ordinary_triggers_are_off(authz_database, statement):
-    with psycopg.connect(authz_database.superuser_dsn) as connection:
+def test_not_even_where_ordinary_triggers_are_off(logged_database, statement):
+    with psycopg.connect(logged_database.superuser_dsn) as connection:
         connection.execute("set session_replication_role = replica")
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="accepts INSERT and nothing else"):
             connection.execute(statement)
@@ -132,9 +140,9 @@ def test_an_event_id_is_given_once(authz_database):
 
 
 @pytest.mark.parametrize("kind", ["created", "User.created", "user.", "user.created.again", "user.cre ated", ""])
-def test_a_kind_is_a_noun_and_a_verb(authz_database, kind):
-    with psycopg.connect(authz_database.app_dsn) as connection, pytest.raises(psycopg.errors.CheckViolation) as caught:
+def test_a_kind_is_a_noun_and_a_verb(logged_database, kind):
+    with psycopg.connect(logged_database.app_dsn) as connection, pytest.raises(psycopg.errors.CheckViolation) as caught:
         connection.execute(
-            f"insert into authz.event ({COLUMNS}) values (1, gen_random_uuid(), now(), %s, 'user', 'u', 'req')", [kind]
+            f"insert into authz.event ({COLUMNS}) values (4, gen_random_uuid(), now(), %s, 'user', 'u', 'req')", [kind]
         )
     assert caught.value.diag.constraint_name == "event_kind_form"

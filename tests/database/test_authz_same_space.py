@@ -44,8 +44,8 @@ def test_a_new_row_is_linked_within_its_space_only(graph, table, link, own, fore
     assert caught.value.diag.constraint_name == constraint
 
 
-@pytest.mark.parametrize("table, link, own, foreign, constraint", LINKS)
-def test_a_stored_row_is_not_linked_to_another_space(graph, table, link, own, foreign, constraint):
+@pytest.mark.parametrize("table, link, foreign, constraint", [(t, link, f, c) for t, link, _, f, c in LINKS])
+def test_a_stored_row_is_not_linked_to_another_space(graph, table, link, foreign, constraint):
     with pytest.raises(psycopg.errors.ForeignKeyViolation) as caught:
         graph.execute(f'update authz."{table}" set {link} = %s where id = %s', [foreign, STORED[table]])
     assert caught.value.diag.constraint_name == constraint

@@ -90,8 +90,10 @@ class AuditDatabase:
 
 
 @contextlib.asynccontextmanager
-async def running_log(database: ServiceDatabase, clock: Clock = utc_now) -> AsyncIterator[Log]:
-    """Run a sequencer on a database; at the end it writes what waits."""
+async def running_log(
+    database: ServiceDatabase, *, clock: Clock = utc_now, settle_seconds: float = DEADLINE_SECONDS
+) -> AsyncIterator[Log]:
+    """Run a sequencer on a database, once it has its role; at the end it writes what waits."""
     log = Log(
         lambda: connect(database.app_dsn, SEQUENCER, WRITE_PARAMETERS),
         OwnEvents(INSTANCE, new_uuid7),
@@ -102,7 +104,7 @@ async def running_log(database: ServiceDatabase, clock: Clock = utc_now) -> Asyn
     )
     running = asyncio.create_task(log.run())
     try:
-        await log.wait_settled(DEADLINE_SECONDS)
+        await log.wait_settled(settle_seconds)
         yield log
     finally:
         log.close()

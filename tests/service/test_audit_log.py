@@ -229,29 +229,26 @@ async def test_the_log_rolls_over_into_the_next_partition(
 async def test_of_two_processes_one_writes_and_the_other_takes_over(
     audit_database: ServiceDatabase, stored: AuditDatabase
 ) -> None:
-    async with running_log(audit_database) as first:
-        async with running_log(audit_database) as second:
-            assert (first.role, second.role) == ("leader", "standby")
-            problem = await refusal(second, recorded(1))
-            assert (problem.code, problem.status) == ("not_the_sequencer", 503)
-            assert ("retry-after", "1") in problem.headers
-            events = recorded(2)
-            await first.append(events, CONTEXT)
-            first.close()
+    async with running_log(audit_database) as first, running_log(audit_database) as second:
+        assert (first.role, second.role) == ("leader", "standby")
+        problem = await refusal(second, recorded(1))
+        assert (problem.code, problem.status) == ("not_the_sequencer", 503)
+        assert ("retry-after", "1") in problem.headers
+        events = recorded(2)
+        await first.append(events, CONTEXT)
+        first.close()
 
-            async def leads() -> bool:
-                return second.role == "leader"
+        async def leads() -> bool:
+            return second.role == "leader"
 
-            await eventually(leads)
-            assert second.size == 2
-            assert (await second.append(events, CONTEXT)).receipts[1].status == "duplicate"
-            assert (await second.append(recorded(1), CONTEXT)).log_size == 3
+        await eventually(leads)
+        assert second.size == 2
+        assert (await second.append(events, CONTEXT)).receipts[1].status == "duplicate"
+        assert (await second.append(recorded(1), CONTEXT)).log_size == 3
     assert len(stored.leaves()) == 3
 
 
-async def test_a_writer_that_lost_its_session_leads_again_by_itself(
-    log: Log, stored: AuditDatabase, audit_database: ServiceDatabase
-) -> None:
+async def test_a_writer_that_lost_its_session_leads_again_by_itself(log: Log, stored: AuditDatabase) -> None:
     await log.append(recorded(1), CONTEXT)
     assert stored.cut_sequencer() == 1
 
@@ -283,7 +280,7 @@ async def test_what_waits_is_written_before_the_writer_closes(
 async def test_a_database_that_is_not_migrated_gives_no_writer_and_no_loss(audit_database: ServiceDatabase) -> None:
     stored = AuditDatabase(audit_database)
     stored.sql("alter schema audit rename to elsewhere")
-    async with running_log(audit_database) as log:
+    async with running_log(audit_database, settle_seconds=0.1) as log:
         assert log.role == "disconnected"
         assert (await refusal(log, recorded(1))).code == "log_unavailable"
         stored.sql("alter schema elsewhere rename to audit")
@@ -321,7 +318,8 @@ async def test_sessions_cut_at_any_moment_lose_and_double_nothing(
                 try:
                     await chance.choice(logs).append(events, CONTEXT)
                 except Problem as problem:
-                    assert problem.status == 503, problem
+                    if problem.status != 503:
+                        raise
                     await asyncio.sleep(0.002)
                 else:
                     acknowledged.update(leaves_of(events))

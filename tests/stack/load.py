@@ -51,7 +51,8 @@ class Load:
     def __init__(self, url: str, key: str, *, name: str, connections: int = 8, rate: float = 150.0) -> None:
         """Prepare; `name` begins every request id, `rate` is the most questions a second of all connections."""
         place = urlsplit(url)
-        assert place.hostname and place.port
+        assert place.hostname
+        assert place.port
         self._address = (place.hostname, place.port)
         self._key = key
         self._name = name
@@ -143,7 +144,11 @@ class _Connection:
         asked.code, asked.retry_after = answer.get("code", ""), headers.get("retry-after")
         if asked.is_answered:
             data = answer["data"]
-            asked.decision_id, asked.decision, asked.deny_code = data["decision_id"], data["decision"], data["deny_code"]
+            asked.decision_id, asked.decision, asked.deny_code = (
+                data["decision_id"],
+                data["decision"],
+                data["deny_code"],
+            )
         self.is_over = headers.get("connection") == "close"
 
     def close(self) -> None:

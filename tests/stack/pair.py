@@ -158,7 +158,7 @@ class Pair:
 
     def service(self, command: str, log: str | None = None, **settings: str) -> Service:
         """Prepare a process of this pair; `settings` go before those of the pair."""
-        name = command.split()[0]
+        name = command.split(maxsplit=1)[0]
         common = {
             f"PLYSTRA_{name.upper()}_APP_DSN": self.databases[name].app_dsn,
             f"PLYSTRA_{name.upper()}_HOST": HOST,

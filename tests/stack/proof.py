@@ -19,6 +19,9 @@ from tests.stack.pair import Pair
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
+# What a client may be told while something is broken, always with Retry-After.
+EXCUSES: Final = frozenset({"decision_not_recorded", "facts_unavailable", "database_unavailable", "outbox_full"})
+
 # Each statement returns rows only where a law of the log is broken.
 _LAWS: Final[dict[str, LiteralString]] = {
     "log indexes run from 0 without a gap": (
@@ -63,10 +66,14 @@ _LAWS: Final[dict[str, LiteralString]] = {
 
 def faults_of(pair: Pair, asked: Iterable[Asked], *, complete: bool = True) -> list[str]:
     """Look for every fault there can be; `complete` means that all that authz recorded must be in audit by now."""
-    with connect(pair.databases["audit"].superuser_dsn) as audit, connect(pair.databases["authz"].superuser_dsn) as authz:
+    with (
+        connect(pair.databases["audit"].superuser_dsn) as audit,
+        connect(pair.databases["authz"].superuser_dsn) as authz,
+    ):
         return [
             *(f"not so: {law}: {row}" for law, query in _LAWS.items() for row in audit.execute(query).fetchall()[:3]),
-            *_faults_of_answers(audit, list(asked), complete=complete),
+            *_faults_of_answers(list(asked)),
+            *_faults_of_decisions(audit, list(asked), complete=complete),
             *_faults_of_bytes(audit, authz, complete=complete),
         ]
 
@@ -78,7 +85,19 @@ def outbox_leaves(authz: Connection) -> dict[str, bytes]:
     return {msgspec.json.decode(leaf)["event_id"]: leaf for leaf in leaves}
 
 
-def _faults_of_answers(audit: Connection, asked: list[Asked], *, complete: bool) -> list[str]:
+def _faults_of_answers(asked: list[Asked]) -> list[str]:
+    """Find answers that nobody should get, whatever is broken."""
+    faults = []
+    for one in asked:
+        expected = (one.question.decision, one.question.deny_code)
+        is_right = one.is_answered and (one.decision, one.deny_code) == expected
+        is_excuse = one.status == 503 and one.code in EXCUSES and one.retry_after is not None
+        if (one.end == "answered" and not (is_right or is_excuse)) or "Timeout" in one.why:
+            faults.append(f"{one.request_id} came back as {one}")
+    return faults
+
+
+def _faults_of_decisions(audit: Connection, asked: list[Asked], *, complete: bool) -> list[str]:
     """Compare what clients were told with what the log says of the same requests."""
     rows = audit.execute(
         "select request_id, event_id::text, decision, deny_code, user_id, action, resource_id from audit.entry"

@@ -6,13 +6,11 @@ import contextlib
 import os
 import queue
 import re
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -76,12 +74,8 @@ class Running:
 
 
 @pytest.fixture
-def home():
-    folder = Path(tempfile.mkdtemp(prefix="plystra-tests-", dir="/var/tmp")) / "home"
-    folder.parent.chmod(0o711)
-    yield folder
-    EmbeddedPostgres(folder).remove() if folder.exists() else None
-    shutil.rmtree(folder.parent)
+def home(passable_folder):
+    return passable_folder / "home"
 
 
 @pytest.fixture
@@ -232,19 +226,15 @@ def test_a_stop_in_the_middle_of_starting_is_orderly_and_the_next_start_goes_on(
 
 
 @pytest.fixture
-def external():
+def external(passable_folder):
     """A PostgreSQL of somebody else's making, with a role that may create roles and owns two databases."""
-    folder = Path(tempfile.mkdtemp(prefix="plystra-tests-", dir="/var/tmp"))
-    folder.chmod(0o711)
-    with EmbeddedPostgres(folder, fast=True) as server:
+    with EmbeddedPostgres(passable_folder / "external", fast=True) as server:
         with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
             connection.execute("create role boss login createrole password 'p@ss/word'")
             connection.execute("create role clerk login password 'clerk'")
             for name in ("one", "two"):
                 connection.execute(f"create database {name} owner boss")
         yield server
-    server.remove()
-    shutil.rmtree(folder)
 
 
 def owner_dsns(server, user, password):

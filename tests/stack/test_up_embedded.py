@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -29,13 +27,9 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run the se
 
 
 @pytest.fixture
-def home():
+def home(passable_folder):
     """A home folder that the server's account can enter, also when we are root."""
-    folder = Path(tempfile.mkdtemp(prefix="plystra-tests-", dir="/var/tmp"))
-    folder.chmod(0o711)
-    yield folder
-    EmbeddedPostgres(folder).remove()
-    shutil.rmtree(folder)
+    return passable_folder
 
 
 def wait_for(condition):

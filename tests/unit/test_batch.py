@@ -18,20 +18,18 @@ class Source:
         self.loads: list[list[str]] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.begun = asyncio.Event()
         self.failure: Exception | None = None
         self.loader: BatchLoader[str, int] = BatchLoader(self.load)
 
     async def load(self, keys: Sequence[str]) -> dict[str, int]:
         self.loads.append(list(keys))
+        self.begun.set()
         read = {key: self.table[key] for key in keys if key in self.table}
         await self.gate.wait()
         if self.failure is not None:
             raise self.failure
         return read
-
-    async def under_way(self, count: int = 1) -> None:
-        while len(self.loads) < count:
-            await asyncio.sleep(0)
 
 
 async def test_keys_asked_for_together_are_loaded_together_and_each_once():
@@ -49,7 +47,7 @@ async def test_a_load_under_way_is_not_joined_by_who_asks_later():
     source = Source(a=1)
     source.gate.clear()
     earlier = asyncio.create_task(source.loader.get("a"))
-    await source.under_way()
+    await source.begun.wait()
     source.table["a"] = 2
     later = asyncio.create_task(source.loader.get("a"))
     await asyncio.sleep(0)
@@ -61,7 +59,7 @@ async def test_keys_asked_for_during_a_load_go_together_into_the_next():
     source = Source(a=1, b=2, c=3)
     source.gate.clear()
     first = asyncio.create_task(source.loader.get("a"))
-    await source.under_way()
+    await source.begun.wait()
     others = [asyncio.create_task(source.loader.get(key)) for key in "bcb"]
     await asyncio.sleep(0)
     source.gate.set()
@@ -89,7 +87,7 @@ async def test_one_who_goes_away_takes_nothing_from_the_others():
     source = Source(a=1)
     source.gate.clear()
     leaving, staying = (asyncio.create_task(source.loader.get("a")) for _ in range(2))
-    await source.under_way()
+    await source.begun.wait()
     leaving.cancel()
     source.gate.set()
     assert await staying == 1
@@ -102,7 +100,7 @@ async def test_a_failure_that_nobody_waits_for_leaves_no_warning(caplog):
     source.gate.clear()
     source.failure = OSError("away")
     task = asyncio.create_task(source.loader.get("a"))
-    await source.under_way()
+    await source.begun.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     source.gate.set()

@@ -62,7 +62,7 @@ def test_an_event_that_carries_free_objects_is_canonical_whatever_their_order(va
 
 
 @pytest.mark.parametrize(
-    ("value", "pointer", "said"),
+    "value, pointer, said",
     [
         (1.0, "", "fraction"),
         ({"a": [1, {"b": 0.5}]}, "/a/1/b", "fraction"),

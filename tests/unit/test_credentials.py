@@ -42,8 +42,7 @@ class Keyring:
     async def accepts(self, key: NewKey) -> bool:
         try:
             credential = await self.authenticator.authenticate(header(key))
-        except Problem as problem:
-            assert problem.code == "credential_invalid"
+        except Problem:
             return False
         return credential.credential_id == key.credential_id
 

@@ -78,7 +78,7 @@ def test_an_unforeseen_exception_tells_nothing_of_the_inside():
 
 
 @pytest.mark.parametrize(
-    ("error", "code"),
+    "error, code",
     [
         (NotFoundException(), "not_found"),
         (MethodNotAllowedException(headers={"Allow": "POST"}), "method_not_allowed"),

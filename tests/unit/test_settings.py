@@ -55,7 +55,7 @@ def test_texts_become_the_types_of_their_fields():
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    "written, meant",
     [
         ("PLYSTRA_AUTHZ_PROT", "PLYSTRA_AUTHZ_PORT"),
         ("PLYSTRA_AUTHZ_OUTBOX_CEILLING", "PLYSTRA_AUTHZ_OUTBOX_CEILING"),
@@ -104,7 +104,7 @@ def test_a_file_that_is_no_text_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
+    "variable, value",
     [
         ("PLYSTRA_AUTHZ_PORT", "65536"),
         ("PLYSTRA_AUTHZ_PORT", "-1"),
@@ -143,7 +143,7 @@ def test_everything_that_is_wrong_is_told_at_once():
 
 def test_a_required_setting_that_is_missing_is_named_with_its_meaning():
     with pytest.raises(
-        SettingsError, match="PLYSTRA_AUTHZ_APP_DSN is not set .*: PostgreSQL DSN of the role authz_app"
+        SettingsError, match=r"PLYSTRA_AUTHZ_APP_DSN is not set .*: PostgreSQL DSN of the role authz_app"
     ):
         load_settings(AuthzSettings, {})
 

@@ -1,0 +1,1 @@
+"""The HTTP handlers of audit: parse, call, return."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from litestar import Request, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody
 from msgspec import Meta, Raw
 
 from services.audit.log import Log
@@ -42,7 +43,7 @@ def ingest_handlers(log: Log) -> list[HTTPRouteHandler]:
         summary="Append a batch of events to the log",
         tags=["events"],
     )
-    async def append_events(request: Request[Any, Any, Any], data: EventBatch) -> Answer[IngestData]:
+    async def append_events(request: Request[Any, Any, Any], data: JSONBody[EventBatch]) -> Answer[IngestData]:
         """Appends the batch whole or not at all, and answers once it is durable.
 
         An event that the log has already, byte for byte, is answered with its first index: a batch can be sent again at

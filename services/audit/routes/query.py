@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from litestar import Request, get
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import Parameter
-from msgspec import Meta, Raw
+from litestar.params import PathParameter, QueryParameter
+from msgspec import Raw
 
 from services.audit.model import DecisionRow, EventRow
 from services.audit.search import Search
 from services.audit.store import Filters
-from shared.envelope import DECISION_MADE, DenyCode, EventId, Kind, RequestId, Text
-from shared.identifiers import Id
-from shared.problems import Problem
+from shared.envelope import (
+    DECISION_MADE,
+    DENY_CODE_FORM,
+    EVENT_ID_FORM,
+    ID_FORM,
+    KIND_FORM,
+    REQUEST_ID_FORM,
+    TEXT_FORM,
+    whole,
+)
+from shared.problems import Problem, ProblemError
 from shared.web.answers import Answer, Listing, Page
 from shared.web.context import context_of
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
 _PARAMETERS: Final = {*Filters.__struct_fields__, "from", "to", "limit", "cursor"} - {"since", "until"}
-Moment = Annotated[datetime, Meta(tz=True)]
-Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT)]
-CursorText = Annotated[str, Meta(max_length=100)]
+# Litestar enforces its own constraints on parameters, not msgspec's.
+OptionalId = Annotated[str | None, QueryParameter(pattern=whole(ID_FORM))]
+OptionalText = Annotated[str | None, QueryParameter(min_length=1, max_length=256, pattern=whole(TEXT_FORM))]
+OptionalDecision = Annotated[Literal["allow", "deny"] | None, QueryParameter()]
+OptionalDenyCode = Annotated[str | None, QueryParameter(pattern=whole(DENY_CODE_FORM))]
+OptionalRequestId = Annotated[str | None, QueryParameter(pattern=whole(REQUEST_ID_FORM))]
+OptionalKind = Annotated[str | None, QueryParameter(pattern=whole(KIND_FORM))]
+# What msgspec takes for a time is more than RFC 3339, down to the text 0.5.
+_RFC3339: Final = r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)"
+_TIME: Final = {"type": "string", "format": "date-time", "pattern": f"^{_RFC3339}$"}
+Since = Annotated[
+    str | None, QueryParameter(name="from", description="recorded at this time or later; RFC 3339", schema_extra=_TIME)
+]
+Until = Annotated[
+    str | None, QueryParameter(name="to", description="recorded before this time; RFC 3339", schema_extra=_TIME)
+]
+Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="most rows on a page")]
+CursorText = Annotated[
+    str | None, QueryParameter(max_length=100, description="where the page begins: `next_cursor` of the page before")
+]
+PathEventId = Annotated[str, PathParameter(pattern=whole(EVENT_ID_FORM), description="a UUIDv7 in lower case")]
 
 
 class EventDetail(EventRow, frozen=True, kw_only=True):
@@ -57,9 +84,9 @@ def query_handlers(search: Search) -> list[HTTPRouteHandler]:
     )
     async def list_decisions(
         request: Request[Any, Any, Any],
-        filters: Filters,
+        filters: NamedDependency[Filters],
         limit: Limit = DEFAULT_LIMIT,
-        cursor: CursorText | None = None,
+        cursor: CursorText = None,
     ) -> Listing[DecisionRow]:
         """Returns the decisions that pass every filter given, newest first, page by page."""
         request_id = context_of(request.scope).request_id
@@ -79,9 +106,9 @@ def query_handlers(search: Search) -> list[HTTPRouteHandler]:
     )
     async def list_events(
         request: Request[Any, Any, Any],
-        filters: Filters,
+        filters: NamedDependency[Filters],
         limit: Limit = DEFAULT_LIMIT,
-        cursor: CursorText | None = None,
+        cursor: CursorText = None,
     ) -> Listing[EventRow]:
         """Returns the events that pass every filter given, newest first, page by page."""
         found = await search.find_page(filters, limit=limit, cursor=cursor)
@@ -94,7 +121,7 @@ def query_handlers(search: Search) -> list[HTTPRouteHandler]:
         summary="Read one event in full",
         tags=["audit"],
     )
-    async def get_event(request: Request[Any, Any, Any], event_id: EventId) -> Answer[EventDetail]:
+    async def get_event(request: Request[Any, Any, Any], event_id: PathEventId) -> Answer[EventDetail]:
         """Returns the row of an event, the stored document and its hash; for a decision also its trace."""
         stored = await search.get_event(event_id)
         if stored is None:
@@ -113,18 +140,18 @@ def query_handlers(search: Search) -> list[HTTPRouteHandler]:
 
 
 def read_filters(
-    space_id: Id | None = None,
-    user_id: Id | None = None,
-    member_id: Id | None = None,
-    resource_type: Id | None = None,
-    resource_id: Text | None = None,
-    action: Id | None = None,
-    decision: Literal["allow", "deny"] | None = None,
-    deny_code: DenyCode | None = None,
-    request_id: RequestId | None = None,
-    kind: Kind | None = None,
-    since: Annotated[Moment | None, Parameter(query="from", description="recorded at this time or later")] = None,
-    until: Annotated[Moment | None, Parameter(query="to", description="recorded before this time")] = None,
+    space_id: OptionalId = None,
+    user_id: OptionalId = None,
+    member_id: OptionalId = None,
+    resource_type: OptionalId = None,
+    resource_id: OptionalText = None,
+    action: OptionalId = None,
+    decision: OptionalDecision = None,
+    deny_code: OptionalDenyCode = None,
+    request_id: OptionalRequestId = None,
+    kind: OptionalKind = None,
+    since: Since = None,
+    until: Until = None,
 ) -> Filters:
     """Gather the filters from the query."""
     return Filters(
@@ -138,8 +165,24 @@ def read_filters(
         decision=decision,
         deny_code=deny_code,
         request_id=request_id,
-        since=since,
-        until=until,
+        since=_moment("from", since),
+        until=_moment("to", until),
+    )
+
+
+def _moment(parameter: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        if re.fullmatch(_RFC3339, text):
+            return msgspec.convert(text, datetime)
+    except msgspec.ValidationError:
+        pass  # of the right form, but no such day or hour
+    detail = f"{text[:40]!r} is not a time of RFC 3339; write it as 2026-01-31T12:00:00Z"
+    raise Problem(
+        "validation_failed",
+        f"{parameter}: {detail}.",
+        errors=[ProblemError(parameter=parameter, detail=detail)],
     )
 
 

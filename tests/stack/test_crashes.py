@@ -1,0 +1,128 @@
+"""Guarantees 1 and 2 through kill -9 of every process, under load: what was answered is in the log, once and unchanged."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from shared.embedded.server import EmbeddedPostgres
+from shared.process import children_of, is_alive
+from tests.conftest import connect
+from tests.stack.load import Load
+from tests.stack.pair import Pair, Service, wait_until
+from tests.stack.proof import faults_of
+
+Crash = Callable[[], None]
+
+
+def kill_process(service: Service, find: Callable[[], int | None]) -> None:
+    os.kill(wait_until(find, what=f"a process of {service.command}"), signal.SIGKILL)
+
+
+def crash_worker(pair: Pair, service: Service) -> None:
+    kill_process(service, service.worker)
+    assert service.wait_ended() == 1
+    pair.restart(service)
+
+
+def crash_main(pair: Pair, service: Service) -> None:
+    service.kill()
+    pair.restart(service)
+
+
+def crash_relay(pair: Pair) -> None:
+    """Nothing more: the service starts its relay again."""
+    kill_process(pair.authz, pair.authz.relay)
+
+
+def crash_postgres(server: EmbeddedPostgres) -> None:
+    server.kill()
+    server.start()
+
+
+def crash_postmaster(server: EmbeddedPostgres) -> None:
+    """Leave it to PostgreSQL's own processes to notice that their parent is gone."""
+    family = children_of(server.pid)
+    os.kill(server.pid, signal.SIGKILL)
+    wait_until(lambda: not any(map(is_alive, family)), what="the end of all of PostgreSQL's processes")
+    server.start()
+
+
+def crash_session(server: EmbeddedPostgres, name: str) -> None:
+    """Kill the server process behind one session, upon which PostgreSQL ends all others and recovers."""
+    query = "select pid from pg_stat_activity where application_name like %s limit 1"
+    with suppress(ProcessLookupError), connect(server.superuser_dsn) as connection:
+        row = wait_until(lambda: connection.execute(query, [f"%{name}"]).fetchone(), what=f"a session of the {name}")
+        os.kill(row[0], signal.SIGKILL)
+
+
+def service_crashes(pair: Pair) -> dict[str, Crash]:
+    return {
+        "the worker of authz": lambda: crash_worker(pair, pair.authz),
+        "the main process of authz": lambda: crash_main(pair, pair.authz),
+        "the relay": lambda: crash_relay(pair),
+        "the worker of audit": lambda: crash_worker(pair, pair.audit),
+        "the main process of audit": lambda: crash_main(pair, pair.audit),
+    }
+
+
+def database_crashes(server: EmbeddedPostgres) -> dict[str, Crash]:
+    return {
+        "PostgreSQL": lambda: crash_postgres(server),
+        "the postmaster": lambda: crash_postmaster(server),
+        "the session that records": lambda: crash_session(server, "outbox"),
+        "the session that relays": lambda: crash_session(server, "/relay"),
+        "the session that writes the log": lambda: crash_session(server, "sequencer"),
+    }
+
+
+def assert_nothing_is_lost(pair: Pair, load: Load) -> None:
+    """Bring everything back, let it come to rest, and look at both databases."""
+    answered = load.answered
+    wait_until(lambda: load.answered >= answered + 20, what="answers after the last crash")
+    load.stop()
+    pair.wait_ready()
+    pair.wait_drained()
+    assert faults_of(pair, load.asked) == []
+
+
+def crash_under_load(pair: Pair, crashes: list[Crash], chance: random.Random, name: str) -> None:
+    with Load(pair.urls["authz"], pair.secrets.caller_key, name=name) as load:
+        for crash in crashes:
+            # Now and then nothing has recovered yet from the crash before.
+            answered, more = load.answered, chance.choice([0, 5, 15, 30, 50])
+            wait_until(lambda answered=answered, more=more: load.answered >= answered + more, what="answers")
+            crash()
+        assert_nothing_is_lost(pair, load)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["the worker of authz", "the main process of authz"] * 3,
+        ["the relay"] * 8,
+        ["the worker of audit", "the main process of audit"] * 3,
+    ],
+    ids=["authz", "relay", "audit"],
+)
+def test_a_service_that_is_killed_loses_no_answer(pair: Pair, names: list[str]) -> None:
+    crashes = service_crashes(pair)
+    crash_under_load(pair, [crashes[name] for name in names], random.Random(11), "service")
+
+
+def test_a_database_that_is_killed_loses_no_answer(own_pair: Pair, own_server: EmbeddedPostgres) -> None:
+    crashes = database_crashes(own_server)
+    crash_under_load(own_pair, list(crashes.values()), random.Random(12), "database")
+
+
+def test_no_answer_is_lost_in_a_long_series_of_crashes(own_pair: Pair, own_server: EmbeddedPostgres) -> None:
+    chance = random.Random(13)
+    crashes = [*service_crashes(own_pair).values(), *database_crashes(own_server).values()]
+    series = [*crashes, *chance.choices(crashes, k=6)]
+    chance.shuffle(series)
+    crash_under_load(own_pair, series, chance, "series")

@@ -1,0 +1,35 @@
+"""Both services keep to their OpenAPI documents, whatever is thrown at them: schemathesis against the running pair."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.stack.pair import Pair
+
+_DOCUMENTS = Path(__file__).parents[2] / "docs" / "openapi"
+# What a schema cannot say is refused all the same: an event must be canonical, `resource_type` must agree with `resource`.
+_EXCLUDED = "positive_data_acceptance"
+
+
+@pytest.mark.parametrize("service", ["authz", "audit"])
+def test_a_service_answers_every_generated_request_as_its_document_says(
+    pair: Pair, service: str, tmp_path: Path
+) -> None:
+    command = [
+        *(sys.executable, "-m", "schemathesis.cli", "run", str(_DOCUMENTS / f"{service}.json")),
+        *("--url", pair.urls[service]),
+        *("--header", f"Authorization: Bearer {pair.secrets.admin_key}"),
+        *("--checks", "all", "--exclude-checks", _EXCLUDED),
+        *("--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "1", "--no-color"),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    counted = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
+    assert counted, done.stdout[-2000:]
+    assert counted[1] == counted[2]
+    assert int(counted[1]) > 100
