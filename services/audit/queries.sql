@@ -25,8 +25,8 @@ select log_index, leaf_hash from audit.entry where log_index = any($1::bigint[])
 select coalesce(max(log_index) + 1, 0) as log_size from audit.entry;
 
 -- name: find_index_at
--- Returns the index of the first entry recorded at this time or later; no row when there is none yet.
-select log_index from audit.entry where recorded_at >= $1 order by recorded_at, log_index limit 1;
+-- Returns the index of the first entry recorded at this time or later, the log's size if there is none yet.
+select audit.index_at($1) as log_index;
 
 -- name: list_entries
 -- Returns the newest entries of the index range [$1, $2) that pass every filter that is not null, at most $3. It is

@@ -54,9 +54,9 @@ async def list_entries(connection: Session, filters: Filters, *, before: int, li
     """Return the newest entries below the index `before` that pass the filters."""
     low, high = 0, before
     if filters.since is not None:
-        low = await _index_at(connection, filters.since, before)
+        low = await _index_at(connection, filters.since)
     if filters.until is not None:
-        high = min(before, await _index_at(connection, filters.until, before))
+        high = min(before, await _index_at(connection, filters.until))
     if low >= high:
         return []
     rows = await connection.fetch(
@@ -95,10 +95,9 @@ async def read_migrations(connection: Session) -> list[str]:
     return [row["id"] for row in await connection.fetch(SQL["read_migrations"])]
 
 
-async def _index_at(connection: Session, moment: datetime, otherwise: int) -> int:
-    """Map a time to the index from which entries are not older: recorded_at never decreases with the index."""
-    index = await connection.fetchval(SQL["find_index_at"], moment)
-    return otherwise if index is None else int(index)
+async def _index_at(connection: Session, moment: datetime) -> int:
+    """Map a time to the index from which on entries are not older: recorded_at never decreases with the index."""
+    return int(await connection.fetchval(SQL["find_index_at"], moment))
 
 
 def _structs(rows: Sequence[Record], kind: type[S]) -> list[S]:

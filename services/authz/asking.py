@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -200,7 +200,9 @@ def inline_facts(body: CheckRequest) -> InlineFacts:
         return STORED
     return InlineFacts(
         actor=_actor(actor) if is_inline else None,
-        granted=None if body.grants is None else tuple(_granted(grant, actor) for grant in body.grants),
+        granted=None
+        if body.grants is None
+        else tuple(_granted(i, grant, actor) for i, grant in enumerate(body.grants)),
         target=None if body.resource is None else _target(body.resource),
     )
 
@@ -216,7 +218,7 @@ def _actor(actor: ActorInput) -> ActorFacts:
         space=Space(id=actor.space_id, name=_or(actor.space_name, None), status=_or(actor.space_status, "active")),
         user=User(email=_or(actor.user_email, None), id=actor.user_id, status=_or(actor.user_status, "active")),
         user_member=UserMember(
-            expires_at=_or(actor.binding_expires_at, None),
+            expires_at=_in_utc(_or(actor.binding_expires_at, None), "/actor/binding_expires_at"),
             id=actor.user_member_id,
             member_id=actor.member_id,
             relation_type=_or(actor.binding_relation_type, None),
@@ -249,11 +251,11 @@ def _target(resource: ResourceInput) -> TargetFacts:
     )
 
 
-def _granted(grant: GrantInput, actor: ActorInput) -> GrantedPermission:
+def _granted(index: int, grant: GrantInput, actor: ActorInput) -> GrantedPermission:
     return GrantedPermission(
         anchor=_group(grant.scope_anchor_group_path, grant.space_id),
         grant=Grant(
-            expires_at=grant.expires_at,
+            expires_at=_in_utc(grant.expires_at, f"/grants/{index}/expires_at"),
             id=None,
             member_id=actor.member_id,
             not_before=None,
@@ -269,6 +271,14 @@ def _granted(grant: GrantInput, actor: ActorInput) -> GrantedPermission:
 
 def _group(path: str | None, space_id: str) -> Group | None:
     return None if path is None else Group(id=None, path=path, space_id=space_id, status="active")
+
+
+def _in_utc(moment: datetime | None, pointer: str) -> datetime | None:
+    # Events hold every time in UTC, so that equal moments have equal bytes.
+    try:
+        return None if moment is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise _invalid(pointer, "lies outside the years 1 to 9999") from error
 
 
 def _or(value: Any, default: Any) -> Any:

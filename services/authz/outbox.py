@@ -187,10 +187,15 @@ class Recorder:
 
     async def _commit_until_closed(self, connection: Connection) -> None:
         insert = await connection.prepare(SQL["record_events"])
+        # A session that ends while nobody asks is replaced at once, instead of at the expense of the next question.
+        connection.add_termination_listener(lambda _: self._wake.set())
         first = 0
         while True:
             await self._wake.wait()
             self._wake.clear()
+            if connection.is_closed() and not self._queue:
+                self._logger.warning("outbox_session_ended")
+                return
             while self._queue:
                 group = self._take()
                 started = self._monotonic()

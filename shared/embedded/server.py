@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -159,17 +160,14 @@ class EmbeddedPostgres:
 
     def kill(self) -> None:
         """End the server and all its sessions by SIGKILL, as a crash of the machine would; `start` then recovers."""
-        family = [*children_of(self.pid), self.pid]
-        # The postmaster first stands still, or it would begin to recover while its children are taken away.
-        for number in (signal.SIGSTOP, signal.SIGKILL):
-            for pid in reversed(family):
-                try:
-                    os.kill(pid, number)
-                except ProcessLookupError:
-                    continue
+        # The postmaster first stands still, or it would start further children while these are taken away.
+        if self.is_running:
+            os.kill(self.pid, signal.SIGSTOP)
+            family = [self.pid, *children_of(self.pid)]
+            _kill_all(family)
+            _wait_until(lambda: not any(map(is_alive, family)), _STOP_SECONDS)
         if self._process is not None:
             self._process.wait()
-        _wait_until(lambda: not any(map(is_alive, family)), _STOP_SECONDS)
         self._process = None
 
     def remove(self) -> None:
@@ -218,16 +216,24 @@ class EmbeddedPostgres:
             )
 
     def _settle_previous(self) -> None:
-        """Wait for a server on this data that is just ending; drop a pid file whose process is another one by now."""
-        pid_file = self._opened().data / "postmaster.pid"
-        # PostgreSQL takes any live process of the same account for the old server, and containers reuse low pids.
-        if pid := _live_postmaster(pid_file):
-            _wait_until(lambda: _live_postmaster(pid_file) is None, self._patience)
-            if _live_postmaster(pid_file):
-                raise EmbeddedPostgresError(
-                    f"Process {pid} already serves the data in {pid_file.parent}: another `plystractl up` on this "
-                    "home? Stop it, or name another home with --home."
-                )
+        """Wait for a server on this data that is just ending, then drop its pid file; end what an ended one left behind.
+
+        PostgreSQL takes any live process of the same account for the server that the pid file names, and containers reuse
+        low pids; so it is we who make sure that nobody works on the data any more.
+        """
+        data = self._opened().data
+        pid_file = data / "postmaster.pid"
+        postmaster = _pid_in(pid_file)
+        _wait_until(lambda: postmaster not in _processes_in(data), self._patience)
+        left = _processes_in(data)
+        if postmaster in left:
+            raise EmbeddedPostgresError(
+                f"Process {postmaster} already serves the data in {data}: another `plystractl up` on this home? Stop it, "
+                "or name another home with --home."
+            )
+        # Sessions notice by themselves that the postmaster is gone, unless they wait for a lock that nobody will release.
+        _kill_all(left)
+        _wait_until(lambda: not _processes_in(data), _STOP_SECONDS)
         pid_file.unlink(missing_ok=True)
 
     def _choose_port(self, *, anew: bool) -> None:
@@ -311,20 +317,30 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", "TZ": "UTC"}
 
 
-def _live_postmaster(pid_file: Path) -> int | None:
-    """Return the process that serves this data folder: the one named in the pid file, if it works in that folder."""
+def _pid_in(pid_file: Path) -> int | None:
     try:
-        pid = int(pid_file.read_text().splitlines()[0])
+        return int(pid_file.read_text().splitlines()[0])
     except (FileNotFoundError, ValueError, IndexError):
         return None
-    if not is_alive(pid):
-        return None
-    try:
-        return pid if Path(f"/proc/{pid}/cwd").samefile(pid_file.parent) else None
-    except FileNotFoundError:
-        return None
-    except PermissionError:  # another user's process: not one that we started
-        return None
+
+
+def _processes_in(data: Path) -> list[int]:
+    """Return the processes of PostgreSQL that work in this data folder, as all of a server's do (Linux; elsewhere none)."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            is_ours = (process / "cwd").samefile(data) and (process / "comm").read_text() == "postgres\n"
+            if is_ours and is_alive(int(process.name)):
+                found.append(int(process.name))
+        except (FileNotFoundError, PermissionError, ProcessLookupError):
+            continue  # it has ended, or is another user's and so not one that we started
+    return found
+
+
+def _kill_all(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _is_free(port: int) -> bool:

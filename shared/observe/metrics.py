@@ -12,7 +12,8 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+# Litestar adds the charset.
+CONTENT_TYPE: Final = "text/plain; version=0.0.4"
 
 
 class _Series:

@@ -10,7 +10,8 @@ import msgspec
 from shared.identifiers import request_id_from
 
 SCOPE_KEY: Final = "plystra"
-_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
+# Version 00 has 55 characters, a later one may go on after the flags, and ff is none (W3C Trace Context §3.2.2, §4.3).
+_TRACEPARENT: Final = re.compile(rb"(?!ff|00.{54})[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?")
 _USER_AGENT_LENGTH: Final = 256
 
 
@@ -43,7 +44,7 @@ def context_from_scope(scope: Any) -> RequestContext:
     traceparent = headers.get(b"traceparent")
     if traceparent is not None:
         match = _TRACEPARENT.fullmatch(traceparent)
-        if match and match[1] != b"0" * 32 and match[2] != b"0" * 16 and not traceparent.startswith(b"ff"):
+        if match and match[1] != b"0" * 32 and match[2] != b"0" * 16:
             context.trace_id, context.span_id = match[1].decode(), match[2].decode()
             context.sampled = bool(int(match[3], 16) & 1)
     return context

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from shared.db import Connection as Session
 from shared.db import connect as open_session
 from shared.embedded.server import EmbeddedPostgres
 from tests.conftest import ServiceDatabase, connect, fresh_database
+from tests.database.audit_entries import insert
 
 ROWS = 50_000
 # Every tenth entry is a change, the others are decisions: `d` is null for a change, and so is all that is joined to it.
@@ -142,8 +143,26 @@ async def test_every_filter_newest_first_reads_its_index_and_nothing_else(
         await expect_index(session, filters, "")
 
 
-async def test_a_time_is_found_in_the_index(session: Session) -> None:
-    moment = datetime(2026, 1, 1, 5, tzinfo=UTC)
-    plan = json.loads(await session.fetchval(f"explain (format json) {SQL['find_index_at']}", moment))[0]["Plan"]
-    assert {node["Node Type"] for node in nodes_of(plan)} <= {"Limit", "Index Only Scan", "Index Scan"}
-    assert await session.fetchval(SQL["find_index_at"], moment) == 5 * 3600
+async def test_a_time_is_found_by_halving(session: Session) -> None:
+    beginning = datetime(2026, 1, 1, tzinfo=UTC)
+
+    async def index_at(seconds: float) -> int:
+        return int(await session.fetchval(SQL["find_index_at"], beginning + timedelta(seconds=seconds)))
+
+    for index in (0, 1, 2, 17_000, 17_001, ROWS - 2, ROWS - 1):
+        assert await index_at(index) == index
+        assert await index_at(index + 0.5) == index + 1
+    assert await index_at(-1) == 0
+    assert await index_at(10 * ROWS) == ROWS
+
+
+async def test_entries_of_one_time_are_found_from_the_first_on(audit_database: ServiceDatabase) -> None:
+    days = [3, 3, 3, 5, 5, 9]
+    with connect(audit_database.app_dsn) as app:
+        assert app.execute("select audit.index_at('2026-01-01Z')").fetchone() == (0,)
+        app.execute("select audit.ensure_partition(0)")
+        for index, day in enumerate(days):
+            insert(app, index, index, at=f"2026-01-{day:02}T00:00:00Z")
+        for day in range(1, 11):
+            found = app.execute("select audit.index_at(%s)", [f"2026-01-{day:02}T00:00:00Z"]).fetchone()
+            assert found == (sum(other < day for other in days),)

@@ -39,13 +39,13 @@ PERMISSIONS: Final[dict[str, tuple[str, ...]]] = {
 KEYS: Final[dict[str, NewKey]] = {name: new_key() for name in PERMISSIONS}
 
 
-def actor(user_member_id: str = "um_alice_finance_reviewer", **changes: Any) -> dict[str, Any]:
+def actor(binding: str = "um_alice_finance_reviewer", /, **changes: Any) -> dict[str, Any]:
     """The ids of Alice's reviewer, or of another binding of it; a change to None leaves the field out."""
-    user_id = "user_bob" if "_bob_" in user_member_id else "user_alice"
+    user_id = "user_bob" if "_bob_" in binding else "user_alice"
     ids = {
         "user_id": user_id,
         "member_id": "member_finance_reviewer",
-        "user_member_id": user_member_id,
+        "user_member_id": binding,
         "space_id": "space_acme",
     }
     return {name: value for name, value in (ids | changes).items() if value is not None}
@@ -149,14 +149,22 @@ class AuthzDatabase:
         )
         return int(count)
 
+    def sessions(self, part: str) -> set[int]:
+        """The process ids of the service's sessions that are named for a part: facts, tail or outbox."""
+        return {
+            pid
+            for (pid,) in self.as_superuser(
+                "select pid from pg_stat_activity where datname = %s and application_name = %s",
+                self.database.name,
+                f"plystra-authz {INSTANCE} {part}",
+            )
+        }
+
     def cut(self, part: str) -> int:
-        """Terminate the service's sessions that are named for a part: facts, tail or outbox; returns how many."""
-        rows = self.as_superuser(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and application_name = %s",
-            self.database.name,
-            f"plystra-authz {INSTANCE} {part}",
-        )
-        return len(rows)
+        """Terminate those sessions and return how many there were."""
+        pids = self.sessions(part)
+        self.as_superuser("select pg_terminate_backend(pid) from unnest(%s::int[]) pid", list(pids))
+        return len(pids)
 
     @contextlib.contextmanager
     def unreachable(self) -> Iterator[None]:

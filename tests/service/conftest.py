@@ -1,4 +1,8 @@
-"""authz with the worked example of domain.md §4 and API keys: as a database to copy, and running."""
+"""authz with the worked example of domain.md §4 and API keys: as a database to copy, and running.
+
+`authz` is for one test alone, `finance` for all tests of a module that only ask: those run in one event loop, by
+`pytestmark = pytest.mark.asyncio(loop_scope="module")`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
+import pytest_asyncio
 
 from services.authz.seeding import load_example
 from shared.embedded.server import EmbeddedPostgres
@@ -34,3 +39,12 @@ async def authz(finance_database: ServiceDatabase) -> AsyncIterator[RunningAuthz
     """authz running on the worked example, for this test alone."""
     async with running_authz(finance_database) as service:
         yield service
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def finance(server: EmbeddedPostgres, finance_template: str) -> AsyncIterator[RunningAuthz]:
+    """authz running on the worked example, which the tests of this module only ask."""
+    with fresh_database(server, "authz", template=finance_template) as database:
+        async with running_authz(database) as service:
+            await service.become_ready()
+            yield service

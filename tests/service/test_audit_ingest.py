@@ -73,18 +73,15 @@ async def test_other_bytes_under_a_known_id_are_a_conflict_with_both_hashes(audi
     assert len(audit.leaves()) == 2
 
 
-@pytest.mark.parametrize(
-    "key, status, code",
-    [
+async def test_only_a_key_that_may_write_appends(audit: RunningAudit) -> None:
+    for key, status, code in (
         (None, 401, "credential_missing"),
         ("auditor", 403, "permission_denied"),
         ("idle", 403, "permission_denied"),
         ("watcher", 403, "permission_denied"),
-    ],
-)
-async def test_only_a_key_that_may_write_appends(audit: RunningAudit, key: str | None, status: int, code: str) -> None:
-    response = await audit.post({"events": [decision()]}, key=key)
-    assert (response.status_code, response.json()["code"]) == (status, code)
+    ):
+        response = await audit.post({"events": [decision()]}, key=key)
+        assert (response.status_code, response.json()["code"]) == (status, code)
     assert audit.leaves() == {}
 
 
@@ -92,44 +89,42 @@ EVENT = canonical_json(decision(event_id=new_uuid7(), sequence=1))
 BATCH = b'{"events":[' + EVENT + b"]}"
 
 
-@pytest.mark.parametrize(
-    "body, status, where",
-    [
-        (b"", 400, "JSON"),
-        (b"{}", 400, "/events"),
-        (b"[]", 400, "body"),
-        (b'{"events":[]}', 400, "/events"),
-        (b'{"events":{}}', 400, "/events"),
-        (b'{"events":[1]}', 400, "/events/0"),
-        (b'{"events":[null]}', 400, "/events/0"),
-        (b'{"events":[[]]}', 400, "/events/0"),
-        (b'{"events":[' + EVENT + b",{}]}", 400, "/events/1"),
-        (b'{"events":[' + EVENT + b'],"more":1}', 400, "/more"),
-        (b'{"events":[' + EVENT + b'],"events":[' + EVENT + b"]}", 400, "events"),
-        (BATCH + BATCH, 400, "JSON"),
-        (BATCH + b" x", 400, "JSON"),
-        (BATCH[:-2], 400, "JSON"),
-        (BATCH.replace(b"req_1", b"req_\\u0000"), 400, "/events/0/data/request/request_id"),
-        (BATCH.replace(b"user_alice", b"user_\\u0000"), 400, "/events/0/data/question/actor/user_id"),
-        (BATCH.replace(b"a sentence", b"\xff"), 400, "/events/0"),
-        (BATCH.replace(b'"sequence":1', b'"sequence":1.0'), 400, "/events/0/sequence"),
-        (BATCH.replace(b'"sequence":1', b'"sequence":2,"sequence":1'), 400, "/events/0"),
-        (BATCH.replace(b'"version":1', b'"version":2'), 400, "/events/0/version"),
-        (BATCH.replace(b'"version":1', b'"version":1,"zeal":1'), 400, "zeal"),
-        (BATCH.replace(b'{"data"', b'{ "data"'), 400, "/events/0"),
-        (b'{"events":[' + b",".join([b"{}"] * 1001) + b"]}", 400, "1000"),
-        (b'{"events":[' + b"[" * 200_000 + b"]" * 200_000 + b"]}", 400, "nested"),
-        (b'{"events":[' + EVENT.replace(b"a sentence", b"x" * 65_536) + b"]}", 400, "65535"),
-        (b" " * 1_048_577, 413, "large"),
-    ],
-)
-async def test_a_bad_body_is_a_clear_refusal_and_leaves_nothing(
-    audit: RunningAudit, body: bytes, status: int, where: str
-) -> None:
-    response = await audit.post(body)
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    assert where in response.text
+BAD = [
+    (b"", 400, "JSON"),
+    (b"{}", 400, "/events"),
+    (b"[]", 400, "body"),
+    (b'{"events":[]}', 400, "/events"),
+    (b'{"events":{}}', 400, "/events"),
+    (b'{"events":[1]}', 400, "/events/0"),
+    (b'{"events":[null]}', 400, "/events/0"),
+    (b'{"events":[[]]}', 400, "/events/0"),
+    (b'{"events":[' + EVENT + b",{}]}", 400, "/events/1"),
+    (b'{"events":[' + EVENT + b'],"more":1}', 400, "/more"),
+    (b'{"events":[' + EVENT + b'],"events":[' + EVENT + b"]}", 400, "events"),
+    (BATCH + BATCH, 400, "JSON"),
+    (BATCH + b" x", 400, "JSON"),
+    (BATCH[:-2], 400, "JSON"),
+    (BATCH.replace(b"req_1", b"req_\\u0000"), 400, "/events/0/data/request/request_id"),
+    (BATCH.replace(b"user_alice", b"user_\\u0000"), 400, "/events/0/data/question/actor/user_id"),
+    (BATCH.replace(b"a sentence", b"\xff"), 400, "/events/0"),
+    (BATCH.replace(b'"sequence":1', b'"sequence":1.0'), 400, "/events/0/sequence"),
+    (BATCH.replace(b'"sequence":1', b'"sequence":2,"sequence":1'), 400, "/events/0"),
+    (BATCH.replace(b'"version":1', b'"version":2'), 400, "/events/0/version"),
+    (BATCH.replace(b'"version":1', b'"version":1,"zeal":1'), 400, "zeal"),
+    (BATCH.replace(b'{"data"', b'{ "data"'), 400, "/events/0"),
+    (b'{"events":[' + b",".join([b"{}"] * 1001) + b"]}", 400, "1000"),
+    (b'{"events":[' + b"[" * 200_000 + b"]" * 200_000 + b"]}", 400, "nested"),
+    (b'{"events":[' + EVENT.replace(b"a sentence", b"x" * 65_536) + b"]}", 400, "65535"),
+    (b" " * 1_048_577, 413, "large"),
+]
+
+
+async def test_a_bad_body_is_a_clear_refusal_and_leaves_nothing(audit: RunningAudit) -> None:
+    for body, status, where in BAD:
+        response = await audit.post(body)
+        assert response.status_code == status, (body[:200], response.text)
+        assert response.headers["content-type"] == "application/problem+json"
+        assert where in response.text, (body[:200], response.text)
     assert audit.leaves() == {}
 
 

@@ -13,8 +13,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -227,9 +227,20 @@ class Pair:
         assert row is not None
         return int(row[0])
 
+    def is_drained(self) -> bool:
+        """Whether nothing waits for delivery."""
+        return self.waiting() == 0
+
     def wait_drained(self, seconds: float = DEADLINE_SECONDS) -> None:
         """Wait until nothing waits for delivery."""
-        wait_until(lambda: self.waiting() == 0, seconds, "delivery of the whole backlog")
+        wait_until(self.is_drained, seconds, "delivery of the whole backlog")
+
+    def log_size(self) -> int:
+        """How many entries audit's log has, by its table."""
+        with connect(self.databases["audit"].superuser_dsn) as connection:
+            row = connection.execute("select count(*) from audit.entry").fetchone()
+        assert row is not None
+        return int(row[0])
 
 
 @dataclasses.dataclass
@@ -264,14 +275,3 @@ def _read(pid: int, name: str) -> bytes:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:  # it ended, or isn't ours
         return b""
-
-
-@contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """Hold a process still by SIGSTOP for as long as the block lasts."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        if is_alive(pid):
-            os.kill(pid, signal.SIGCONT)
