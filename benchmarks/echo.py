@@ -6,14 +6,12 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from shared.process import die_with_parent
-from shared.web.server import serve
+from shared.web.server import serve, worker_app
 
 
 def create_app() -> Callable[[Any, Any, Any], Awaitable[None]]:
     """Make the echo, in a worker that ends with its parent."""
-    die_with_parent()
-    return _echo
+    return worker_app(lambda: _echo)
 
 
 async def _echo(scope: Any, receive: Any, send: Any) -> None:

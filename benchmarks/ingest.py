@@ -1,32 +1,33 @@
 """Events per second into the log: through the real service over HTTP, and through the sequencer alone.
 
-Real processes on one machine: PostgreSQL (fsync on), the service under granian, and this one that sends. Events are real
-traces of the worked example, whole and cut down to about 1.6 KB. Each figure is the median of five rounds; the spread and
-a fixed piece of work timed beside each round show how steady the machine was. Run: `python -m benchmarks.ingest`.
+Real processes on one machine: PostgreSQL (fsync on), the service under granian, and this one that sends. Events are traces
+as of the worked example, whole (2.7 KB) and without candidates and checks (1.8 KB). CPU time is told per event, since it
+suffers less than the rate when the machine is shared; a fixed piece of work timed beside each round (yardstick) tells how
+fast the machine was just then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import random
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import httpx
-import msgspec
 import psycopg
 import structlog
 from prometheus_client import CollectorRegistry
 
+from benchmarks.figures import machine, spread
+from benchmarks.traces import in_batches, make_events
 from services.audit.log import WRITE_PARAMETERS, Log
 from services.audit.metrics import LogMetrics
 from services.audit.own_events import OwnEvents
@@ -34,163 +35,116 @@ from shared.clock import utc_now
 from shared.credentials import NewKey, new_key
 from shared.db import connect
 from shared.embedded.server import EmbeddedPostgres
-from shared.envelope import encode_event
 from shared.identifiers import new_uuid7
 from shared.migrations.bootstrap import create_database, create_roles
 from shared.migrations.runner import migrate_up
+from shared.process import children_of
 from shared.recorded import Recorded, read_event
 from shared.web.context import RequestContext
 
 ROUNDS: Final = 5
 EVENTS: Final = 40_000
 SENDERS: Final = 4
-BODY_BYTES: Final = 1_000_000
 PASSWORD: Final = "for-the-benchmark-only"
-PORT: Final = 18_081
-
-SERVICE_ENVIRONMENT: Final = {"PLYSTRA_LOG_LEVEL": "warning", "PLYSTRA_AUDIT_PORT": str(PORT)}
+SEQUENCER: Final = "benchmark sequencer"
 
 
-def trace_of(chance: random.Random, event_id: str, now: datetime, *, whole: bool) -> dict[str, Any]:
-    """A decision's trace as authz writes it; cut down, it lacks the registry and most checks."""
-    member, space = f"member_{chance.randrange(20_000):06}", f"space_{chance.randrange(50):03}"
-    user, resource = f"user_{chance.randrange(20_000):06}", f"invoice_{chance.randrange(200_000):06}"
-    action, deny = chance.choice(["approve", "create", "delete", "read", "reject", "update"]), chance.random() < 0.2
-    deny_code = chance.choice(["SCOPE_OUT_OF_BOUNDS", "NO_MATCHING_PERMISSION"]) if deny else None
-    group = {"id": f"group_{member}", "path": "finance.apac", "space_id": space, "status": "active"}
-    steps = "actor_exists actor_active action_registered target_exists same_space candidates_found scope_covered"
-    candidate = {
-        "anchor": group,
-        "grant": {
-            "expires_at": None,
-            "id": f"grant_{member}",
-            "member_id": member,
-            "not_before": None,
-            "space_id": space,
-            "status": "active",
-        },
-        "permission": {
-            "action": action,
-            "condition": None,
-            "id": f"permission_{action}",
-            "resource_type": "invoice",
-            "scope": "group_tree",
-        },
-        "role": {"id": f"role_{space}", "key": "finance_approver", "space_id": space, "status": "active"},
-        "scope_check": {
-            "covered": not deny,
-            "deny_code": deny_code,
-            "reason": "the target's group finance.apac lies within finance",
-            "rule": "group_tree",
-        },
-    }
-    return {
-        "actor": {
-            "member": {"display_name": "Finance Reviewer", "id": member, "space_id": space, "status": "active"},
-            "space": {"id": space, "name": "Acme", "status": "active"},
-            "user": {"email": f"{user}@example.com", "id": user, "status": "active"},
-            "user_member": {
-                "expires_at": None,
-                "id": f"um_{member}",
-                "member_id": member,
-                "relation_type": "assigned",
-                "space_id": space,
-                "status": "active",
-                "user_id": user,
-            },
-        },
-        "candidates": [candidate] if whole else [],
-        "checks": [{"result": "passed", "step": step} for step in steps.split()] if whole else [],
-        "decided_at": now,
-        "decision": "deny" if deny else "allow",
-        "decision_id": event_id,
-        "decisive": {"candidate": 0, "step": "scope_covered"},
-        "deny_code": deny_code,
-        "inline": [],
-        "omitted_candidates": 0,
-        "question": {
-            "action": action,
-            "actor": {"member_id": member, "space_id": space, "user_id": user, "user_member_id": f"um_{member}"},
-            "resource_id": resource,
-            "resource_type": "invoice",
-        },
-        "reason": f"Role finance_approver allows {action} on invoice: finance.apac lies within finance",
-        "request": {
-            "credential_id": "a" * 16,
-            "inline": False,
-            "ip": "127.0.0.1",
-            "request_id": f"req_{new_uuid7().replace('-', '')}",
-            "span_id": "00f067aa0ba902b7",
-            "trace_id": event_id.replace("-", ""),
-            "user_agent": "python-httpx/0.28",
-        },
-        "revision": 42,
-        "target": {
-            "group": group,
-            "resource": {
-                "external_id": None,
-                "group_id": group["id"],
-                "id": resource,
-                "owner_member_id": member,
-                "properties": {},
-                "space_id": space,
-                "status": "active",
-                "type": "invoice",
-            },
-        },
-        "trace_version": 1,
-    }
+class Measured(NamedTuple):
+    """One round: events per second, and microseconds of CPU per event in Python and in PostgreSQL's writing session."""
+
+    rate: float
+    python: float
+    database: float
+    yardstick: float
 
 
-def make_events(count: int, *, whole: bool, seed: int) -> list[bytes]:
-    """Events of one producer, as canonical bytes."""
-    chance, now, epoch = random.Random(seed), utc_now(), time.time_ns() // 1000
-    encoder = msgspec.json.Encoder(order="sorted")
-    events = []
-    for sequence in range(count):
-        event_id = new_uuid7()
-        data = msgspec.Raw(encoder.encode(trace_of(chance, event_id, now, whole=whole)))
-        events.append(
-            encode_event(
-                data=data,
-                epoch=epoch,
-                event_id=event_id,
-                kind="decision.made",
-                occurred_at=now,
-                sequence=sequence,
-                source="benchmark",
-            )
-        )
-    return events
+class Bench(NamedTuple):
+    """A migrated database and who may write to it."""
+
+    app_dsn: str
+    superuser_dsn: str
+    key: NewKey
 
 
-def in_batches(events: list[bytes]) -> list[list[bytes]]:
-    """Cut a stream into batches of about a body's size."""
-    per_batch = min(1_000, BODY_BYTES // (max(map(len, events)) + 1))
-    return [events[i : i + per_batch] for i in range(0, len(events), per_batch)]
-
-
-async def time_http(batches: list[list[bytes]], key: NewKey) -> float:
-    """Send every batch, some at a time; returns seconds from the first to the last acknowledgement."""
+async def send_over_http(batches: list[list[bytes]], bench: Bench, port: int) -> None:
+    """Send every batch to the service, some at a time."""
     bodies = iter([b'{"events":[' + b",".join(batch) + b"]}" for batch in batches])
-    headers = {"authorization": f"Bearer {key.text}", "content-type": "application/json"}
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{PORT}", headers=headers, timeout=30) as client:
+    headers = {"authorization": f"Bearer {bench.key.text}", "content-type": "application/json"}
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=60) as client:
 
         async def send() -> None:
             for body in bodies:
                 (await client.post("/api/v1/events", content=body)).raise_for_status()
 
-        started = time.perf_counter()
         await asyncio.gather(*(send() for _ in range(SENDERS)))
-        return time.perf_counter() - started
 
 
-async def time_log(batches: list[list[bytes]], dsn: str) -> float:
-    """Append every batch to the sequencer in this process, events read beforehand; returns seconds."""
-    recorded: Iterator[list[Recorded]] = iter([[read_event(leaf) for leaf in batch] for batch in batches])
+async def append_to_log(batches: list[list[Recorded]], log: Log) -> None:
+    """Append every batch to the sequencer, some at a time."""
     context = RequestContext(authorization=None, content_type=None, ip=None, request_id="benchmark", user_agent=None)
+    waiting = iter(batches)
+
+    async def send() -> None:
+        for batch in waiting:
+            await log.append(batch, context)
+
+    await asyncio.gather(*(send() for _ in range(SENDERS)))
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """CPU time of some processes, all threads."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def writing_session(bench: Bench) -> list[int]:
+    """The PostgreSQL process that writes the log."""
+    with psycopg.connect(bench.superuser_dsn) as connection:
+        rows = connection.execute(
+            "select pid from pg_stat_activity where application_name like '%sequencer'"
+        ).fetchall()
+    return [row[0] for row in rows]
+
+
+def time_yardstick() -> float:
+    """Milliseconds of a fixed piece of work on one core: how fast the machine is just now."""
+    started = time.perf_counter()
+    sum(i * i & 7 for i in range(2_000_000))
+    return (time.perf_counter() - started) * 1000
+
+
+def tell(name: str, rounds: list[Measured]) -> None:
+    """Print the medians and ranges of some rounds."""
+    cells = (
+        f"{name:31}",
+        spread([r.rate for r in rounds]),
+        spread([r.python for r in rounds], 1),
+        spread([r.database for r in rounds], 1),
+        spread([r.yardstick for r in rounds]),
+    )
+    print(" | ".join(cells), flush=True)
+
+
+def measure_reading(*, whole: bool) -> None:
+    """How fast one core checks, hashes and derives."""
+    events = make_events(5_000, whole=whole, seed=0)
+    rounds = []
+    for _ in range(ROUNDS):
+        yardstick, cpu, started = time_yardstick(), time.process_time(), time.perf_counter()
+        for leaf in events:
+            read_event(leaf)
+        seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+        rounds.append(Measured(len(events) / seconds, cpu / len(events) * 1e6, 0, yardstick))
+    tell(f"check, hash, derive {size_of(events)}", rounds)
+
+
+async def measure_log(bench: Bench, *, whole: bool) -> None:
+    """How fast the sequencer appends, in this process and without HTTP; events are read beforehand."""
     log = Log(
-        lambda: connect(dsn, "benchmark", WRITE_PARAMETERS),
+        lambda: connect(bench.app_dsn, SEQUENCER, WRITE_PARAMETERS),
         OwnEvents("benchmark", new_uuid7),
         clock=utc_now,
         monotonic=time.monotonic,
@@ -198,38 +152,52 @@ async def time_log(batches: list[list[bytes]], dsn: str) -> float:
         metrics=LogMetrics(CollectorRegistry()),
     )
     running = asyncio.create_task(log.run())
-    assert await log.wait_settled(10) == "leader"
-
-    async def send() -> None:
-        for batch in recorded:
-            await log.append(batch, context)
-
-    started = time.perf_counter()
-    await asyncio.gather(*(send() for _ in range(SENDERS)))
-    seconds = time.perf_counter() - started
+    await log.wait_settled(10)
+    pids, rounds = writing_session(bench), []
+    for number in range(-1, ROUNDS):  # the first warms up and is not counted
+        events = make_events(EVENTS, whole=whole, seed=number)
+        batches = [[read_event(leaf) for leaf in batch] for batch in in_batches(events)]
+        yardstick, python, database, started = (
+            time_yardstick(),
+            time.process_time(),
+            cpu_seconds(pids),
+            time.perf_counter(),
+        )
+        await append_to_log(batches, log)
+        seconds, python = time.perf_counter() - started, time.process_time() - python
+        rounds.append(_measured(seconds, python, cpu_seconds(pids) - database, yardstick))
     log.close()
     await running
-    return seconds
+    tell(f"sequencer alone {size_of(events)}", rounds[1:])
 
 
-def time_reading(events: list[bytes]) -> float:
-    """Seconds to check, hash and derive every event on one core."""
-    started = time.perf_counter()
-    for leaf in events:
-        read_event(leaf)
-    return time.perf_counter() - started
+def measure_service(bench: Bench, port: int, service: int, *, whole: bool) -> None:
+    """How fast the service appends over HTTP, with everything it does for a request."""
+    pids, rounds = writing_session(bench), []
+    for number in range(-1, ROUNDS):
+        events = make_events(EVENTS, whole=whole, seed=number)
+        batches = in_batches(events)
+        python_pids = [service, *children_of(service)]
+        yardstick, python, database = time_yardstick(), cpu_seconds(python_pids), cpu_seconds(pids)
+        started = time.perf_counter()
+        asyncio.run(send_over_http(batches, bench, port))
+        seconds, python = time.perf_counter() - started, cpu_seconds(python_pids) - python
+        rounds.append(_measured(seconds, python, cpu_seconds(pids) - database, yardstick))
+    tell(f"HTTP, {SENDERS} senders {size_of(events)}", rounds[1:])
 
 
-def time_yardstick() -> float:
-    """Seconds of a fixed piece of work on one core: how fast the machine is just now."""
-    started = time.perf_counter()
-    sum(i * i & 7 for i in range(2_000_000))
-    return time.perf_counter() - started
+def _measured(seconds: float, python: float, database: float, yardstick: float) -> Measured:
+    return Measured(EVENTS / seconds, python / EVENTS * 1e6, database / EVENTS * 1e6, yardstick)
+
+
+def size_of(events: list[bytes]) -> str:
+    """The mean size of events."""
+    return f"{statistics.mean(map(len, events)) / 1000:.1f} KB"
 
 
 @contextmanager
-def database() -> Iterator[tuple[str, NewKey]]:
-    """A PostgreSQL with a migrated audit database; yields the app's DSN and a key that may write."""
+def bench_database() -> Iterator[Bench]:
+    """A PostgreSQL with a migrated audit database and a key that may write."""
     key = new_key()
     with tempfile.TemporaryDirectory(prefix="plystra-bench-", dir="/var/tmp") as home:
         Path(home).chmod(0o711)
@@ -244,77 +212,61 @@ def database() -> Iterator[tuple[str, NewKey]]:
                 connection.execute("set role audit_owner")
                 connection.execute(
                     "insert into audit.credential (credential_id, name, secret_hash, permission_keys)"
-                    " values (%s, 'benchmark', %s, '{audit:write,audit:read}')",
+                    " values (%s, 'benchmark', %s, '{audit:write}')",
                     [key.credential_id, key.secret_hash],
                 )
-            yield server.dsn("audit_app", PASSWORD, "plystra_audit"), key
+            yield Bench(server.dsn("audit_app", PASSWORD, "plystra_audit"), server.superuser_dsn, key)
         server.remove()
 
 
 @contextmanager
-def service(dsn: str) -> Iterator[None]:
-    """The service as a process of its own, ready."""
-    environment = os.environ | SERVICE_ENVIRONMENT | {"PLYSTRA_AUDIT_APP_DSN": dsn}
+def running_service(bench: Bench) -> Iterator[tuple[int, int]]:
+    """The service as a process of its own, ready; yields its port and process id."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PLYSTRA_")}
+    environment |= {
+        "PLYSTRA_AUDIT_APP_DSN": bench.app_dsn,
+        "PLYSTRA_AUDIT_PORT": str(port),
+        "PLYSTRA_LOG_LEVEL": "warning",
+    }
     process = subprocess.Popen([sys.executable, "-m", "services.audit", "serve"], env=environment)
     try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                if httpx.get(f"http://127.0.0.1:{PORT}/api/v1/ready").status_code == 200:
-                    break
-            except httpx.HTTPError:
-                pass
-            if time.monotonic() > deadline or process.poll() is not None:
-                raise SystemExit("the service did not become ready")
-            time.sleep(0.05)
-        yield
+        _await_ready(process, f"http://127.0.0.1:{port}/api/v1/ready")
+        yield port, process.pid
     finally:
         process.terminate()
         process.wait(30)
 
 
-def measure(name: str, count: int, run: Callable[[int], float]) -> None:
-    """Print the median of some rounds, their spread, and how steady the machine was."""
-    run(-1)  # warms caches and makes the first partition
-    rates, yards = [], []
-    for number in range(ROUNDS):
-        yards.append(time_yardstick())
-        rates.append(count / run(number))
-    print(
-        f"{name:34}{statistics.median(rates):10,.0f} events/s   {min(rates):,.0f}–{max(rates):,.0f}"
-        f"   yardstick {min(yards) * 1000:.0f}–{max(yards) * 1000:.0f} ms",
-        flush=True,
-    )
+def _await_ready(process: subprocess.Popen[bytes], url: str) -> None:
+    deadline = time.monotonic() + 30
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            if httpx.get(url).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.05)
+    raise SystemExit("the service did not become ready")
 
 
-def main() -> None:
+def measure() -> None:
     """Print the figures."""
-    print(
-        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores, medians of {ROUNDS} rounds of {EVENTS:,} events"
-    )
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+    print(f"Ingest into audit · {machine()}")
+    print(f"{ROUNDS} rounds of {EVENTS:,} events; median [range]\n")
+    print("what | events/s | Python µs/event | PostgreSQL µs/event | yardstick ms")
     for whole in (False, True):
-        sample = make_events(5_000, whole=whole, seed=0)
-        size = f"{statistics.mean(map(len, sample)) / 1000:.1f} KB"
-        measure(f"check, hash, derive ({size})", len(sample), lambda _, sample=sample: time_reading(sample))  # type: ignore[misc]  # lambda default
-    with database() as (dsn, key):
+        measure_reading(whole=whole)
+    with bench_database() as bench:
         for whole in (False, True):
-            size = "2.8 KB" if whole else "1.6 KB"
-            measure(
-                f"sequencer alone ({size})",
-                EVENTS,
-                lambda n, whole=whole: asyncio.run(time_log(in_batches(make_events(EVENTS, whole=whole, seed=n)), dsn)),  # type: ignore[misc]  # lambda default
-            )
-        with service(dsn):
+            asyncio.run(measure_log(bench, whole=whole))
+        with running_service(bench) as (port, pid):
             for whole in (False, True):
-                size = "2.8 KB" if whole else "1.6 KB"
-                measure(
-                    f"HTTP, {SENDERS} senders ({size})",
-                    EVENTS,
-                    lambda n, whole=whole: asyncio.run(  # type: ignore[misc]  # lambda default
-                        time_http(in_batches(make_events(EVENTS, whole=whole, seed=n)), key)
-                    ),
-                )
+                measure_service(bench, port, pid, whole=whole)
 
 
 if __name__ == "__main__":
-    main()
+    measure()

@@ -21,6 +21,8 @@ DATABASE_ERRORS: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg
 _NAME: Final = re.compile(r"^-- name: ([a-z][a-z0-9_]*)$", re.MULTILINE)
 _COMMENT: Final = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _CONNECT_SECONDS: Final = 5.0
+# A server process that hangs keeps its connection open and answers never: whoever waits gives it up and connects anew.
+_COMMAND_SECONDS: Final = 30.0
 # A session whose client has vanished ends within half a minute, and with it the locks that it holds.
 _KEEPALIVE: Final = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 
@@ -43,14 +45,23 @@ def load_queries(file: Path) -> dict[str, str]:
 async def connect(dsn: str, application_name: str, parameters: Mapping[str, str] | None = None) -> Connection:
     """Open one connection; `parameters` are server parameters of its session. Raises one of `DATABASE_ERRORS`."""
     settings = _session(application_name, parameters)
-    connection: Connection = await asyncpg.connect(dsn, timeout=_CONNECT_SECONDS, server_settings=settings)
+    connection: Connection = await asyncpg.connect(
+        dsn, timeout=_CONNECT_SECONDS, command_timeout=_COMMAND_SECONDS, server_settings=settings
+    )
     return connection
 
 
 def create_pool(dsn: str, application_name: str, *, max_size: int, parameters: Mapping[str, str] | None = None) -> Pool:
     """Make a pool to be used in `async with`; it connects when first asked, so the database may come later."""
     settings = _session(application_name, parameters)
-    return asyncpg.create_pool(dsn, min_size=0, max_size=max_size, timeout=_CONNECT_SECONDS, server_settings=settings)
+    return asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=max_size,
+        timeout=_CONNECT_SECONDS,
+        command_timeout=_COMMAND_SECONDS,
+        server_settings=settings,
+    )
 
 
 def _session(application_name: str, parameters: Mapping[str, str] | None) -> dict[str, str]:

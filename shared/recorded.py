@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta, Raw
@@ -28,7 +28,7 @@ from shared.envelope import (
 )
 
 
-class Recorded(NamedTuple):
+class Recorded(msgspec.Struct, frozen=True, gc=False):
     """An event as the log takes it: columns derived from its bytes, their hash, the bytes.
 
     The fields are the columns of `audit.entry` in their order, after the two that the log itself assigns.
@@ -99,7 +99,8 @@ def hash_leaf(leaf: bytes) -> bytes:
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-class _Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+# No event can be part of a cycle, so the collector need not look at one (`gc=False`).
+class _Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     data: Raw
     epoch: Count
     event_id: str
@@ -111,26 +112,26 @@ class _Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 # Of a trace, only what the log is searched by is read; the rest is authz's own affair.
-class _Actor(msgspec.Struct):
+class _Actor(msgspec.Struct, gc=False):
     member_id: str
     space_id: str
     user_id: str
     user_member_id: str
 
 
-class _Question(msgspec.Struct):
+class _Question(msgspec.Struct, gc=False):
     action: str
     actor: _Actor
     resource_id: Text
     resource_type: str
 
 
-class _Request(msgspec.Struct):
+class _Request(msgspec.Struct, gc=False):
     request_id: str
     trace_id: TraceId | None
 
 
-class _Decision(msgspec.Struct):
+class _Decision(msgspec.Struct, gc=False):
     decision: Literal["allow", "deny"]
     deny_code: DenyCode | None
     question: _Question

@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
+from msgspec.structs import astuple
+
 from services.audit.metrics import LogMetrics
 from services.audit.model import Conflict, Receipt
 from services.audit.own_events import OwnEvents
@@ -39,7 +41,7 @@ WRITE_PARAMETERS: Final = {
 }
 MAX_GROUP_BYTES: Final = 4 * 1024 * 1024
 MAX_QUEUED_BYTES: Final = 64 * 1024 * 1024
-_COLUMNS: Final = ("log_index", "recorded_at", *Recorded._fields)
+_COLUMNS: Final = ("log_index", "recorded_at", *Recorded.__struct_fields__)
 # As audit.ensure_partition has it. A partition is made when the log comes within half a partition of it.
 _PARTITION_BITS: Final = 20
 _AHEAD: Final = 2**19
@@ -210,7 +212,9 @@ class Log:
                 "entry",
                 schema_name="audit",
                 columns=_COLUMNS,
-                records=[(index, recorded_at, *row) for index, row in enumerate(placement.rows, start=self.size)],
+                records=[
+                    (index, recorded_at, *astuple(row)) for index, row in enumerate(placement.rows, start=self.size)
+                ],
             )
             self.size += len(placement.rows)
             self._recorded_at = recorded_at

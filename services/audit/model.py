@@ -44,7 +44,7 @@ class StoredEvent(EventRow, frozen=True, kw_only=True):
     leaf: bytes
 
 
-class Receipt(msgspec.Struct, frozen=True, kw_only=True):
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where one event of a batch is in the log, and whether this batch brought it there."""
 
     event_id: str

@@ -14,7 +14,7 @@ from services.audit.model import Conflict, Receipt
 from shared.recorded import Recorded
 
 
-class Stored(NamedTuple):
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """An event that the log holds, or will hold before the one that is being placed."""
 
     log_index: int

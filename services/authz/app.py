@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import time
 from collections.abc import AsyncIterator
 
@@ -27,26 +26,20 @@ from shared.observe.logs import AccessLog, configure_logging
 from shared.observe.metrics import CollectorRegistry, HttpMetrics
 from shared.observe.tracing import Tracing
 from shared.problems import retry_later
-from shared.process import die_with_parent
 from shared.release import SERVICE_VERSION
 from shared.settings import AuthzSettings, load_settings
 from shared.web.answers import Answer
 from shared.web.edge import ASGIApp, Edge
 from shared.web.litestar_app import LeanOperation, make_app
-from shared.web.server import build_info
+from shared.web.server import build_info, worker_app
 from shared.web.system import system_handlers
 
 SERVICE = "authz"
 
 
 def create_app_from_environment() -> ASGIApp:
-    """Make the application for a worker process, which ends when the process that started it does."""
-    die_with_parent()
-    app = create_app(load_settings(AuthzSettings))
-    # What is here now stays for good: the cycle collector need never look at it again.
-    gc.collect()
-    gc.freeze()
-    return app
+    """Make the application for a worker process, from the settings in its environment."""
+    return worker_app(lambda: create_app(load_settings(AuthzSettings)))
 
 
 def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:

@@ -34,6 +34,6 @@ def owner_dsn(service: str) -> str:
         raise UsageError(
             f"{variable} isn't set (nor {variable}_FILE).",
             why=f"It says which database is meant for {service}, and who may change it.",
-            remedy="`. .plystra/dev.env` after `make up`, or set it to postgresql://user:password@host:port/database",
+            remedy="`set -a; . .plystra/dev.env; set +a` after `make up`, or set it to postgresql://user:password@host:port/database",
         )
     return dsn

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+from collections.abc import Callable
 
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 
+from shared.process import die_with_parent
 from shared.settings import ServiceSettings
+from shared.web.edge import ASGIApp
 from shared.web.system import Build
 
 
@@ -42,6 +46,16 @@ def serve(target: str, *, host: str, port: int, drain_seconds: int) -> None:
 def _restore_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
+
+
+def worker_app(make: Callable[[], ASGIApp]) -> ASGIApp:
+    """Make the application of a worker process, which ends when the process that started it does."""
+    die_with_parent()
+    app = make()
+    # What the program itself is made of stays for good: the cycle collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    return app
 
 
 def build_info(settings: ServiceSettings) -> Build:

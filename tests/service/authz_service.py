@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
@@ -166,6 +167,30 @@ class AuthzDatabase:
         self.as_superuser("select pg_terminate_backend(pid) from unnest(%s::int[]) pid", list(pids))
         return len(pids)
 
+    def log_statements(self) -> Callable[[], list[tuple[str, str]]]:
+        """Let the server log every statement of sessions that begin from now on.
+
+        Call the result for what the service's sessions have run since then, or since the last call: (part, statement).
+        """
+        self.as_superuser(f"alter database {self.database.name} set log_statement = 'all'")
+        log = self.database.server.log
+        read_until = log.stat().st_size
+
+        def read() -> list[tuple[str, str]]:
+            nonlocal read_until
+            with log.open("rb") as file:
+                file.seek(read_until)
+                text = file.read().decode()
+                read_until = file.tell()
+            # A statement goes on over lines that begin with a tab.
+            entries = re.sub(r"\n\t", " ", text).splitlines()
+            entry = re.compile(
+                rf"plystra-authz {INSTANCE} (\w+) \w+@{self.database.name} LOG:  (?:execute \S+|statement): (.*)"
+            )
+            return [(found[1], found[2]) for found in map(entry.search, entries) if found]
+
+        return read
+
     @contextlib.contextmanager
     def unreachable(self) -> Iterator[None]:
         """Let nobody connect and cut off who is, for as long as the block lasts."""
@@ -188,6 +213,7 @@ class RunningAuthz(AuthzDatabase):
 
     edge: Edge
     client: httpx.AsyncClient
+    stop: Callable[[], None]
 
     async def check(self, body: Any = None, *, key: NewKey | str = "caller", **headers: str) -> httpx.Response:
         """POST a question (bytes as they are, else as JSON) to check."""
@@ -248,7 +274,7 @@ async def running_authz(database: ServiceDatabase, **settings: Any) -> AsyncIter
     transport = httpx.ASGITransport(app=edge, client=(CLIENT_IP, 40_000))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://authz") as client:
-            yield RunningAuthz(database, edge, client)
+            yield RunningAuthz(database, edge, client, stopping.set)
     finally:
         stopping.set()
         await life

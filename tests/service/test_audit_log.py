@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import asdict
 
 from services.audit.log import Log
 from services.audit.placement import Accepted, Refused, Stored, place
@@ -60,10 +61,10 @@ async def test_the_exact_bytes_are_kept(log: Log, stored: AuditDatabase) -> None
 async def test_the_columns_are_those_derived_from_the_bytes(log: Log, stored: AuditDatabase) -> None:
     events = read(decision(deny_code="SCOPE_OUT_OF_BOUNDS"), change(), change(space_id=None), decision())
     await log.append(events, CONTEXT)
-    rows = stored.sql(f"select {', '.join(Recorded._fields)} from audit.entry order by log_index")
+    rows = stored.sql(f"select {', '.join(Recorded.__struct_fields__)} from audit.entry order by log_index")
     for row, event in zip(rows, events, strict=True):
-        values = dict(zip(Recorded._fields, row, strict=True))
-        assert values == event._asdict() | {"event_id": values["event_id"]}
+        values = dict(zip(Recorded.__struct_fields__, row, strict=True))
+        assert values == asdict(event) | {"event_id": values["event_id"]}
         assert str(values["event_id"]) == event.event_id
 
 

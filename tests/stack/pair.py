@@ -1,129 +1,25 @@
-"""Both services as real processes on a real PostgreSQL: started, watched, killed and asked by the tests of the stack.
+"""Both services as real processes on a real PostgreSQL: started, asked and looked into by the tests of the stack.
 
 A test is the orchestrator: what it kills it starts again. Only processes that were started here are ended, by their pid.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import secrets
-import signal
 import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 
 import httpx
-import msgspec
 
 from shared.ctl.home import Secrets
 from shared.ctl.keys import local_keys, store_keys
-from shared.process import children_of, is_alive, tied
+from shared.embedded.server import EmbeddedPostgres
 from tests.conftest import ServiceDatabase, connect
+from tests.stack.process import DEADLINE_SECONDS, Service, wait_until
 
 HOST: Final = "127.0.0.1"
-# Everything is bounded: what takes longer than this has failed, whatever it is.
-DEADLINE_SECONDS: Final = 40.0
-_POLL_SECONDS: Final = 0.02
-_MARK: Final = "STACK_TEST_PROCESS"
-
-T = TypeVar("T")
-
-
-def wait_until(condition: Callable[[], T], seconds: float = DEADLINE_SECONDS, what: str = "it") -> T:
-    """Return the condition's first true value; fails when there is none within the given time."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"{what} didn't happen within {seconds:g} s"
-        time.sleep(_POLL_SECONDS)
-    return value
-
-
-class Service:
-    """One command of a service's program as a process, with the processes that it starts itself."""
-
-    def __init__(self, command: str, environment: Mapping[str, str], log: Path) -> None:
-        """Prepare; `command` is what follows `python -m services.`, such as `authz serve`."""
-        self.command = command
-        self._mark = secrets.token_hex(8)
-        self._environment = {**environment, _MARK: self._mark}
-        self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start the process; its output goes to the end of the log."""
-        name, *arguments = self.command.split()
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PLYSTRA_", "OTEL_"))}
-        words = [sys.executable, "-m", f"services.{name}", *arguments]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                tied(words, on_parent_death=signal.SIGKILL),
-                env=inherited | self._environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-
-    @property
-    def pid(self) -> int:
-        """The id of the main process."""
-        assert self._process is not None
-        return self._process.pid
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the main process runs."""
-        return self._process is not None and self._process.poll() is None
-
-    def family(self) -> list[int]:
-        """The living processes that come from this one, also those that it left behind: they carry its mark."""
-        mark = f"\0{_MARK}={self._mark}\0".encode()
-        return [pid for pid in _all_pids() if mark in b"\0" + _read(pid, "environ") and is_alive(pid)]
-
-    def worker(self) -> int | None:
-        """The id of the process that answers over HTTP."""
-        return next((pid for pid in children_of(self.pid) if is_alive(pid) and not _is_relay(pid)), None)
-
-    def relay(self) -> int | None:
-        """The id of the relay that authz keeps beside it."""
-        return next((pid for pid in children_of(self.pid) if is_alive(pid) and _is_relay(pid)), None)
-
-    def kill(self) -> None:
-        """End the main process by SIGKILL."""
-        if self.is_running:
-            os.kill(self.pid, signal.SIGKILL)
-        self.wait_ended()
-
-    def terminate(self) -> None:
-        """Ask for a graceful stop."""
-        os.kill(self.pid, signal.SIGTERM)
-
-    def wait_ended(self, seconds: float = DEADLINE_SECONDS) -> int:
-        """Wait for the end of the main process and return its exit code."""
-        assert self._process is not None
-        return self._process.wait(seconds)
-
-    def wait_gone(self, seconds: float = DEADLINE_SECONDS) -> None:
-        """Wait until no process of the family is left."""
-        wait_until(lambda: not self.family(), seconds, f"the end of all processes of {self.command}")
-
-    def clean_up(self) -> None:
-        """End whatever is left of the family."""
-        for pid in self.family():
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        if self._process is not None:
-            self._process.wait(DEADLINE_SECONDS)
-
-    def lines(self) -> list[dict[str, Any]]:
-        """The JSON lines of the log so far."""
-        return [msgspec.json.decode(line) for line in self.log.read_bytes().splitlines() if line.startswith(b"{")]
 
 
 class Pair:
@@ -243,7 +139,6 @@ class Pair:
         return int(row[0])
 
 
-@dataclasses.dataclass
 class _ReservedPort:
     """A port that nobody else on this machine gets as long as it is held.
 
@@ -251,7 +146,7 @@ class _ReservedPort:
     way; without it, two of them could share a port unnoticed.
     """
 
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         self._socket.bind((HOST, 0))
@@ -262,16 +157,9 @@ class _ReservedPort:
         self._socket.close()
 
 
-def _is_relay(pid: int) -> bool:
-    return b"\0relay\0" in _read(pid, "cmdline")
-
-
-def _all_pids() -> list[int]:
-    return [int(folder.name) for folder in Path("/proc").glob("[0-9]*")]
-
-
-def _read(pid: int, name: str) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/{name}").read_bytes()
-    except OSError:  # it ended, or isn't ours
-        return b""
+def session_of(server: EmbeddedPostgres, name: str) -> int:
+    """The id of the server process behind the session whose name ends so."""
+    query = "select pid from pg_stat_activity where application_name like %s limit 1"
+    with connect(server.superuser_dsn) as connection:
+        row = wait_until(lambda: connection.execute(query, [f"%{name}"]).fetchone(), what=f"a session of the {name}")
+    return int(row[0])

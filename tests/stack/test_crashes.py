@@ -8,13 +8,13 @@ import signal
 from collections.abc import Callable
 from contextlib import suppress
 
+import psycopg
 import pytest
 
 from shared.embedded.server import EmbeddedPostgres
-from shared.process import children_of, is_alive
-from tests.conftest import connect
 from tests.stack.load import Load
-from tests.stack.pair import Pair, Service, wait_until
+from tests.stack.pair import Pair, session_of
+from tests.stack.process import Service, wait_until
 from tests.stack.proof import faults_of
 
 Crash = Callable[[], None]
@@ -47,18 +47,15 @@ def crash_postgres(server: EmbeddedPostgres) -> None:
 
 def crash_postmaster(server: EmbeddedPostgres) -> None:
     """Leave it to PostgreSQL's own processes to notice that their parent is gone."""
-    family = children_of(server.pid)
     os.kill(server.pid, signal.SIGKILL)
-    wait_until(lambda: not any(map(is_alive, family)), what="the end of all of PostgreSQL's processes")
+    wait_until(lambda: not server.is_running, what="the end of the postmaster")
     server.start()
 
 
 def crash_session(server: EmbeddedPostgres, name: str) -> None:
     """Kill the server process behind one session, upon which PostgreSQL ends all others and recovers."""
-    query = "select pid from pg_stat_activity where application_name like %s limit 1"
-    with suppress(ProcessLookupError), connect(server.superuser_dsn) as connection:
-        row = wait_until(lambda: connection.execute(query, [f"%{name}"]).fetchone(), what=f"a session of the {name}")
-        os.kill(row[0], signal.SIGKILL)
+    with suppress(ProcessLookupError, psycopg.OperationalError):
+        os.kill(session_of(server, name), signal.SIGKILL)
 
 
 def service_crashes(pair: Pair) -> dict[str, Crash]:

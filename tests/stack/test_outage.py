@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-
 import httpx
 import msgspec
 
@@ -15,7 +12,8 @@ from shared.identifiers import new_uuid7
 from tests.conftest import connect
 from tests.stack.conftest import OpenPair
 from tests.stack.load import Load
-from tests.stack.pair import Pair, wait_until
+from tests.stack.pair import Pair, session_of
+from tests.stack.process import stopped, wait_until
 from tests.stack.proof import faults_of, outbox_leaves
 
 CEILING = 60
@@ -55,21 +53,24 @@ def test_authz_answers_on_while_audit_is_away_and_delivers_when_it_is_back(pair:
 
 def test_of_two_relays_one_is_active_and_the_other_takes_over(open_pair: OpenPair) -> None:
     with open_pair(PLYSTRA_AUTHZ_RELAY="off") as pair:
-        pair.start()
-        assert pair.authz.relay() is None
         relays = {name: pair.relay(name) for name in ("relay-a", "relay-b")}
         for relay in relays.values():
             relay.start()
+        pair.start()
+        assert pair.authz.relay() is None
         with Load(pair.urls["authz"], pair.secrets.caller_key, name="two") as load:
-            for _ in range(3):
+            for _ in range(2):
+                for relay in relays.values():
+                    relay.wait_logged("started")
                 first = wait_until(lambda: holder_of_the_lead(pair), what="a relay that leads")
-                wait_until(pair.is_drained, what="delivery by the first")
+                size = pair.log_size()
+                wait_until(lambda size=size: pair.log_size() > size, what="delivery by the first")
                 relays[first].kill()
-                second = wait_until(lambda: holder_of_the_lead(pair), 5, "another relay that leads")
-                assert second != first
-                answered = load.answered
-                wait_until(lambda answered=answered: load.answered >= answered + 20, what="further answers")
-                relays[first].start()
+                wait_until(lambda first=first: holder_of_the_lead(pair) not in {None, first}, 5, "another that leads")
+                size = pair.log_size()
+                wait_until(lambda size=size: pair.log_size() > size, what="delivery by the second")
+                pair.restart(relays[first])
+            relays[first].wait_logged("started")
         pair.wait_drained()
         assert faults_of(pair, load.asked) == []
         for relay in relays.values():
@@ -210,6 +211,19 @@ def test_a_cut_of_all_sessions_heals_by_itself(pair: Pair) -> None:
     assert faults_of(pair, load.asked) == []
 
 
+def test_a_session_that_hangs_in_the_server_is_given_up(own_pair: Pair, own_server: EmbeddedPostgres) -> None:
+    """While it is idle: stopped in the midst of a commit it would hold up the whole server."""
+    own_pair.wait_drained()
+    with (
+        stopped(session_of(own_server, "outbox")),
+        Load(own_pair.urls["authz"], own_pair.secrets.caller_key, name="hang") as load,
+    ):
+        wait_until(lambda: load.answered >= 50, 20, what="answers by way of another session")
+    own_pair.wait_drained()
+    assert any(one.code == "decision_not_recorded" for one in load.asked)
+    assert faults_of(own_pair, load.asked) == []
+
+
 def test_a_restart_of_the_database_heals_by_itself(own_pair: Pair, own_server: EmbeddedPostgres) -> None:
     with Load(own_pair.urls["authz"], own_pair.secrets.caller_key, name="restart") as load:
         wait_until(lambda: load.answered >= 50, what="answers")
@@ -229,12 +243,10 @@ def test_a_restart_of_the_database_heals_by_itself(own_pair: Pair, own_server: E
 def test_a_relay_that_stands_still_resumes_where_it_was(pair: Pair) -> None:
     with Load(pair.urls["authz"], pair.secrets.caller_key, name="still") as load:
         pair.wait_drained()
-        relay = wait_until(pair.authz.relay, what="a relay")
-        os.kill(relay, signal.SIGSTOP)
-        answered = load.answered
-        wait_until(lambda: load.answered >= answered + 100, what="answers while the relay stands still")
-        assert pair.waiting() > 0
-        os.kill(relay, signal.SIGCONT)
+        with stopped(wait_until(pair.authz.relay, what="a relay")):
+            answered = load.answered
+            wait_until(lambda: load.answered >= answered + 100, what="answers while the relay stands still")
+            assert pair.waiting() > 0
     pair.wait_drained()
     with connect(pair.databases["authz"].superuser_dsn) as authz:
         assert outbox_leaves(authz)

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from shared.canonical import MAX_INTEGER, NotCanonical, canonical_json
 from shared.envelope import MAX_LEAF_BYTES, ChangeActor, ChangeData, ChangeEntity, encode_event
@@ -112,7 +113,7 @@ def test_a_decision_gives_every_column_it_is_searched_by() -> None:
     document = put(document, "/data/request/trace_id", "4bf92f3577b34da6a3ce929d0e0e4736")
     leaf = canonical_json(document)
     event = read_event(leaf)
-    assert event._asdict() == {
+    assert asdict(event) == {
         "occurred_at": datetime(2026, 1, 2, 3, 4, 5, 678900, tzinfo=UTC),
         "epoch": document["epoch"],
         "sequence": document["sequence"],

@@ -1,0 +1,175 @@
+"""SIGTERM answers what was asked, writes down what was promised and leaves nothing behind; so does the end of a parent."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.ctl.questions import QUESTIONS
+from tests.conftest import ServiceDatabase, connect
+from tests.stack.conftest import OpenPair
+from tests.stack.load import Load
+from tests.stack.pair import HOST, Pair
+from tests.stack.process import Service, wait_until
+from tests.stack.proof import faults_of
+from tests.stack.test_outage import stray_event
+
+HELD = 12
+
+
+@contextmanager
+def held(database: ServiceDatabase, table: str) -> Iterator[None]:
+    """Let nobody insert into a table for as long as the block lasts."""
+    with connect(database.superuser_dsn) as connection, connection.transaction():
+        connection.execute(f"lock table {table} in share row exclusive mode")
+        yield
+
+
+def waiting_inserts(database: ServiceDatabase) -> int:
+    query = "select count(*) from pg_locks l join pg_stat_activity a using (pid) where a.datname = %s and not l.granted"
+    with connect(database.superuser_dsn) as connection:
+        row = connection.execute(query, [database.name]).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def is_listening(pair: Pair, name: str) -> bool:
+    host, port = pair.urls[name].removeprefix("http://").split(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
+def ask_at_once(pair: Pair, pool: ThreadPoolExecutor) -> list[Any]:
+    """Send questions that will wait for their commit; the answers are those of the futures."""
+
+    def ask(number: int) -> httpx.Response:
+        with pair.client("authz") as client:
+            question = QUESTIONS[number % len(QUESTIONS)]
+            return client.post("/api/v1/authz/check", json=question.body, headers={"x-request-id": f"held-{number}"})
+
+    return [pool.submit(ask, number) for number in range(HELD)]
+
+
+def test_authz_answers_all_that_was_asked_before_it_ends(pair: Pair) -> None:
+    pair.authz.wait_logged("relay_leads")
+    with ThreadPoolExecutor(HELD) as pool:
+        with held(pair.databases["authz"], "authz.outbox"):
+            answers = ask_at_once(pair, pool)
+            wait_until(lambda: waiting_inserts(pair.databases["authz"]), what="a commit that waits")
+            pair.authz.terminate()
+            wait_until(lambda: not is_listening(pair, "authz"), what="the end of listening")
+            assert pair.authz.is_running
+        responses = [answer.result() for answer in answers]
+    # Those that came in while the first commit was waiting were queued behind it, and are answered as well.
+    assert {response.status_code for response in responses} == {200}
+    assert pair.authz.wait_ended() == 0
+    pair.authz.wait_gone()
+    assert pair.is_drained()
+    recorded = {row[0] for row in decisions(pair)}
+    assert recorded == {response.json()["data"]["decision_id"] for response in responses}
+
+
+def decisions(pair: Pair) -> list[tuple[Any, ...]]:
+    with connect(pair.databases["audit"].superuser_dsn) as connection:
+        query = "select event_id::text from audit.entry where kind = 'decision.made'"
+        return connection.execute(query).fetchall()
+
+
+def test_a_stop_under_load_cuts_no_question_and_delivers_what_it_recorded(pair: Pair) -> None:
+    for number in range(3):
+        pair.authz.wait_logged("relay_leads")
+        with Load(pair.urls["authz"], pair.secrets.caller_key, name=f"stop-{number}", connections=16) as load:
+            wait_until(lambda load=load: load.answered >= 60, what="answers")  # type: ignore[misc]
+            pair.authz.terminate()
+            assert pair.authz.wait_ended() == 0
+        assert load.ended("cut") == []
+        assert {one.status for one in load.ended("answered")} == {200}
+        assert pair.is_drained()
+        pair.authz.wait_gone()
+        pair.authz.start()
+        pair.wait_ready("authz")
+
+
+def test_audit_answers_the_batch_that_it_has_before_it_ends(pair: Pair) -> None:
+    pair.wait_drained()
+    event = stray_event(0)
+
+    def send() -> httpx.Response:
+        with pair.client("audit") as client:
+            headers = {"content-type": "application/json"}
+            return client.post("/api/v1/events", content=b'{"events":[' + event + b"]}", headers=headers)
+
+    with ThreadPoolExecutor(1) as pool:
+        with held(pair.databases["audit"], "audit.entry"):
+            answer = pool.submit(send)
+            wait_until(lambda: waiting_inserts(pair.databases["audit"]), what="an append that waits")
+            pair.audit.terminate()
+            wait_until(lambda: not is_listening(pair, "audit"), what="the end of listening")
+        assert answer.result().json()["data"]["entries"][0]["status"] == "appended"
+    assert pair.audit.wait_ended() == 0
+    pair.audit.wait_gone()
+    assert pair.log_size() == 36 + 1
+
+
+def test_audit_can_be_stopped_and_started_under_load(pair: Pair) -> None:
+    with Load(pair.urls["authz"], pair.secrets.caller_key, name="audit") as load:
+        for _ in range(3):
+            size = pair.log_size()
+            wait_until(lambda size=size: pair.log_size() >= size + 40, what="deliveries")  # type: ignore[misc]
+            pair.audit.terminate()
+            assert pair.audit.wait_ended() == 0
+            pair.restart(pair.audit)
+    assert load.answered == len(load.asked)
+    pair.wait_drained()
+    assert faults_of(pair, load.asked) == []
+
+
+def test_a_client_that_says_nothing_or_only_half_holds_up_no_stop(open_pair: OpenPair) -> None:
+    with open_pair(PLYSTRA_DRAIN_SECONDS="2") as pair:
+        pair.start()
+        for service, begun in ((pair.authz, b""), (pair.authz, b"POST /api/v1/authz/check HTTP/1.1\r\ncontent-le")):
+            with socket.create_connection((HOST, int(pair.urls["authz"].rpartition(":")[2]))) as client:
+                client.sendall(b"GET /api/v1/health HTTP/1.1\r\nhost: authz\r\n\r\n")
+                assert client.recv(65_536).startswith(b"HTTP/1.1 200")
+                client.sendall(begun)
+                service.terminate()
+                assert service.wait_ended(15) == 0
+            pair.restart(service)
+            pair.wait_ready("authz")
+
+
+@pytest.mark.parametrize("name", ["authz", "audit"])
+def test_a_main_process_that_is_killed_at_any_moment_leaves_nothing_behind(pair: Pair, name: str) -> None:
+    service: Service = getattr(pair, name)
+    chance = random.Random(14)
+    for _ in range(8):
+        # From its first fork to well after it has begun to serve.
+        wait_until(lambda: len(service.family()) > 1, what="a child")
+        moment = time.monotonic() + chance.uniform(0, 1.5)
+        wait_until(lambda moment=moment: time.monotonic() >= moment)  # type: ignore[misc]
+        service.kill()
+        service.wait_gone(5)
+        service.start()
+
+
+@pytest.mark.parametrize("name", ["authz", "audit"])
+def test_a_stop_during_the_start_is_heard(pair: Pair, name: str) -> None:
+    service: Service = getattr(pair, name)
+    chance = random.Random(15)
+    for _ in range(6):
+        service.kill()
+        pair.restart(service)
+        wait_until(lambda: len(service.family()) > 1, what="a child")
+        moment = time.monotonic() + chance.uniform(0, 1.0)
+        wait_until(lambda moment=moment: time.monotonic() >= moment)  # type: ignore[misc]
+        service.terminate()
+        service.wait_ended(10)
+        service.wait_gone(5)
