@@ -23,6 +23,8 @@ class Entry(msgspec.Struct, Generic[V], gc=False):
     value: V
     revision: int
     tokens: tuple[str, ...]
+    # The count of changes at which it was last found good: as long as nothing at all has changed, it still is.
+    found_good_at: int = -1
 
 
 class Changes:
@@ -33,9 +35,11 @@ class Changes:
         self._limit = limit
         # Entries read before this revision may have missed marks that were forgotten, so they are good no more.
         self._floor = 0
+        self._count = 0
 
     def mark(self, tokens: Iterable[str], revision: int) -> None:
         """Note that what the tokens stand for changed at `revision`."""
+        self._count += 1
         if len(self._marked) >= self._limit:
             self._marked.clear()
             self._floor = revision
@@ -44,13 +48,16 @@ class Changes:
 
     def is_good(self, entry: Entry[V]) -> bool:
         """Tell whether nothing that the entry depends on has changed since it was read."""
+        if entry.found_good_at == self._count:
+            return True
         revision = entry.revision
         if revision < self._floor:
             return False
         marked = self._marked
-        for token in entry.tokens:  # noqa: SIM110  # a generator would cost more than all the look-ups
+        for token in entry.tokens:  # a generator would cost more than all the look-ups
             if marked.get(token, 0) > revision:
                 return False
+        entry.found_good_at = self._count
         return True
 
 

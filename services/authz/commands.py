@@ -7,7 +7,7 @@ that fails or is refused writes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import asyncpg
@@ -87,7 +87,7 @@ class Commands:
         changes = []
         for row in rows:
             entity_type, kind = CREATED[type(row)]
-            changes.append(Change(after=msgspec.to_builtins(row), before=None, entity_type=entity_type, kind=kind))
+            changes.append(Change(after=_image(row), before=None, entity_type=entity_type, kind=kind))
         async with self._pool.acquire() as connection, connection.transaction():
             return await self._commit(connection, author, changes)
 
@@ -101,7 +101,8 @@ class Commands:
             before: dict[str, Any] = msgspec.json.decode(stored)
             if before["status"] == "revoked":
                 raise Problem("conflict", f"The binding {user_member_id} is revoked already.")
-            after = before | {"status": "revoked", "revoked_at": self._clock().isoformat(), "revoked_reason": reason}
+            revoked_at = msgspec.to_builtins(self._clock())
+            after = before | {"status": "revoked", "revoked_at": revoked_at, "revoked_reason": reason}
             change = Change(
                 after=after, before=before, entity_type="user_member", kind="user_member.revoked", reason=reason
             )
@@ -113,10 +114,11 @@ class Commands:
         first = int(await connection.fetchval(SQL["read_revision"])) + 1
         now = self._clock()
         writer_id, source, epoch = await self._writer(connection, now)
+        stamp = msgspec.to_builtins(now)
         events = []
         for revision, change in enumerate(changes, start=first):
-            after = change.after | {"updated_at": now.isoformat(), "revision": revision}
-            after.setdefault("created_at", now.isoformat())
+            after = change.after | {"updated_at": stamp, "revision": revision}
+            after.setdefault("created_at", stamp)
             event_id = self._new_event_id()
             await self._write(connection, author, change, after, event_id, revision, now)
             event = encode_event(
@@ -134,6 +136,10 @@ class Commands:
                     f"{change.entity_type} {after['id']} makes an event of {len(event)} bytes; at most {MAX_LEAF_BYTES}.",
                 )
             events.append(event)
+        try:
+            await connection.execute(SQL["check_deferred"])
+        except asyncpg.IntegrityConstraintViolationError as error:
+            raise Problem("conflict", f"This breaks the rule {error.constraint_name}: {error}.") from error
         last = first + len(changes) - 1
         for start, stop in _deliveries(events):
             run = b",".join(events[start:stop])
@@ -168,12 +174,14 @@ class Commands:
             change.reason,
         )
         try:
-            await connection.execute(SQL[f"project_{change.entity_type}"], image)
+            is_new = await connection.fetchval(SQL[f"project_{change.entity_type}"], image)
         except asyncpg.IntegrityConstraintViolationError as error:
             raise Problem(
                 "conflict",
                 f"{change.entity_type} {after['id']} breaks the rule {error.constraint_name}: {error}.",
             ) from error
+        if is_new != (change.before is None):
+            raise Problem("conflict", f"There is {'no' if is_new else 'already a'} {change.entity_type} {after['id']}.")
 
     async def _writer(self, connection: Session, now: datetime) -> tuple[int, str, int]:
         """Return the writer of change events; its sequence is the revision less one, so it never has a gap."""
@@ -186,6 +194,15 @@ class Commands:
             CHANGES_SOURCE,
             epoch,
         )
+
+
+def _image(row: Row) -> dict[str, Any]:
+    """Write a row as plain JSON values, every time in UTC."""
+    values = msgspec.structs.asdict(row)
+    return {
+        name: msgspec.to_builtins(value.astimezone(UTC) if isinstance(value, datetime) else value)
+        for name, value in values.items()
+    }
 
 
 def _deliveries(events: Sequence[bytes]) -> Iterator[tuple[int, int]]:

@@ -99,6 +99,10 @@ insert into authz.event (revision, event_id, occurred_at, kind, space_id, entity
     credential_id, request_id, reason)
 values ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9::jsonb, $10, $11, $12);
 
+-- name: check_deferred
+-- Checks now what would otherwise be checked at the commit.
+set constraints all immediate;
+
 -- name: notify_changes
 -- Wakes every tail when this transaction commits.
 select pg_notify('plystra_authz_event', $1::text);
@@ -209,6 +213,7 @@ from authz.credential where credential_id = $1;
 select id from public._migration_ledger where state = 'applied' order by ordinal;
 
 -- The projections: each row is the `after` of its last event, so that replaying the events makes the same tables.
+-- Each statement tells whether it made the row: one that was updated has the updating transaction in its xmax.
 
 -- name: project_user
 -- Writes a user as an event left it.
@@ -220,7 +225,8 @@ on conflict (id) do update set
     metadata = excluded.metadata,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
-    revision = excluded.revision;
+    revision = excluded.revision
+returning (xmax = 0) as is_new;
 
 -- name: project_space
 -- Writes a space as an event left it.
@@ -232,7 +238,8 @@ on conflict (id) do update set
     metadata = excluded.metadata,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
-    revision = excluded.revision;
+    revision = excluded.revision
+returning (xmax = 0) as is_new;
 
 -- name: project_group
 -- Writes a group as an event left it.
@@ -247,7 +254,8 @@ on conflict (id) do update set
     metadata = excluded.metadata,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
-    revision = excluded.revision;
+    revision = excluded.revision
+returning (xmax = 0) as is_new;
 
 -- name: project_member
 -- Writes a member as an event left it.
@@ -260,7 +268,8 @@ on conflict (id) do update set
     metadata = excluded.metadata,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
-    revision = excluded.revision;
+    revision = excluded.revision
+returning (xmax = 0) as is_new;
 
 -- name: project_user_member
 -- Writes a user member as an event left it.
@@ -278,7 +287,8 @@ on conflict (id) do update set
     metadata = excluded.metadata,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
-    revision = excluded.revision;
+    revision = excluded.revision
+returning (xmax = 0) as is_new;
 
 -- name: project_resource_type
 -- Writes a resource type as an event left it.
@@ -291,7 +301,8 @@ on conflict (id) do update set
     metadata = excluded.metadata,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
-    revision = excluded.revision;
+    revision = excluded.revision
+returning (xmax = 0) as is_new;
 
 -- name: project_resource_action
 -- Writes a resource action as an event left it.
@@ -305,7 +316,8 @@ on conflict (id) do update set
     metadata = excluded.metadata,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
-    revision = excluded.revision;
+    revision = excluded.revision
+returning (xmax = 0) as is_new;
 
 -- name: project_role
 -- Writes a role as an event left it.
@@ -319,7 +331,8 @@ on conflict (id) do update set
     metadata = excluded.metadata,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
-    revision = excluded.revision;
+    revision = excluded.revision
+returning (xmax = 0) as is_new;
 
 -- name: project_permission
 -- Writes a permission as an event left it.
@@ -333,7 +346,8 @@ on conflict (id) do update set
     metadata = excluded.metadata,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
-    revision = excluded.revision;
+    revision = excluded.revision
+returning (xmax = 0) as is_new;
 
 -- name: project_role_permission
 -- Writes a role permission as an event left it.
@@ -346,7 +360,8 @@ on conflict (id) do update set
     metadata = excluded.metadata,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
-    revision = excluded.revision;
+    revision = excluded.revision
+returning (xmax = 0) as is_new;
 
 -- name: project_member_role
 -- Writes a member role as an event left it.
@@ -364,7 +379,8 @@ on conflict (id) do update set
     metadata = excluded.metadata,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
-    revision = excluded.revision;
+    revision = excluded.revision
+returning (xmax = 0) as is_new;
 
 -- name: project_resource
 -- Writes a resource as an event left it.
@@ -380,11 +396,13 @@ on conflict (resource_type, id) do update set
     metadata = excluded.metadata,
     created_at = excluded.created_at,
     updated_at = excluded.updated_at,
-    revision = excluded.revision;
+    revision = excluded.revision
+returning (xmax = 0) as is_new;
 
 -- name: read_user_member
 -- Returns a binding as its last event left it.
-select to_jsonb(b)::text as row from authz.user_member b where b.id = $1;
+select e.after::text as row from authz.event e
+where e.entity_type = 'user_member' and e.entity_id = $1 order by e.revision desc limit 1;
 
 -- name: space_exists
 -- Tells whether there is a Space of that id.

@@ -80,14 +80,21 @@ def owner_of(database: ServiceDatabase) -> Connection:
     """Open a transaction as the owner of all objects of authz."""
     connection = psycopg.connect(database.owner_dsn)
     connection.execute("set role authz_owner")
+    connection.commit()  # a role that is set within a transaction ends with its rollback
     return connection
 
 
-@pytest.fixture(params=["app", "owner"])
-def graph(request: pytest.FixtureRequest, graph_database: ServiceDatabase) -> Iterator[Connection]:
-    """A transaction on the filled database, once as the service and once as the owner, rolled back at the end."""
+@pytest.fixture(scope="session", params=["app", "owner"])
+def graph_session(request: pytest.FixtureRequest, graph_database: ServiceDatabase) -> Iterator[Connection]:
+    """A session on the filled database, once as the service and once as the owner."""
     is_app = request.param == "app"
     connection = psycopg.connect(graph_database.app_dsn) if is_app else owner_of(graph_database)
     yield connection
-    connection.rollback()
     connection.close()
+
+
+@pytest.fixture
+def graph(graph_session: Connection) -> Iterator[Connection]:
+    """A transaction on the filled database, rolled back at the end."""
+    yield graph_session
+    graph_session.rollback()

@@ -120,12 +120,14 @@ class AuthzDatabase:
             revoked_at,
         )
 
-    def outbox(self, stream: str = "decisions") -> list[OutboxRow]:
-        """All commits of a stream, in order."""
+    def outbox(self, stream: str = "decisions", holding: str = "") -> list[OutboxRow]:
+        """All commits of a stream, in order; only those that hold a text, if one is given."""
         rows = self.sql(
             "select o.writer_id, o.first_sequence, o.last_sequence, o.traceparents, o.events from authz.outbox o"
-            " join authz.outbox_writer w using (writer_id) where w.stream = %s order by 1, 2",
+            " join authz.outbox_writer w using (writer_id)"
+            " where w.stream = %s and position(convert_to(%s, 'utf8') in o.events) > 0 order by 1, 2",
             stream,
+            holding,
         )
         return [OutboxRow(*row[:4], events=split_events(bytes(row[4]))) for row in rows]
 
@@ -135,8 +137,14 @@ class AuthzDatabase:
 
     def event(self, event_id: str) -> dict[str, Any]:
         """The one decision event of that id; it must be there exactly once."""
-        (event,) = [event for event in self.events() if event["event_id"] == event_id]
+        event: dict[str, Any] = msgspec.json.decode(self.leaf(event_id))
         return event
+
+    def leaf(self, event_id: str) -> bytes:
+        """The exact bytes of that event."""
+        mark = f'"event_id":"{event_id}"'
+        (leaf,) = [event for row in self.outbox(holding=mark) for event in row.events if mark.encode() in event]
+        return leaf
 
     def trace(self, event_id: str) -> Trace:
         """The trace in the one decision event of that id."""

@@ -26,6 +26,7 @@ from services.authz.model import (
     Trace,
     User,
     UserMember,
+    Verdict,
 )
 from tests.service.authz_service import AuthzDatabase
 
@@ -120,3 +121,8 @@ def facts_of(trace: Trace) -> Facts:
         registry=trace.registry,
         target=trace.target,
     )
+
+
+def verdict_of(trace: Trace) -> Verdict:
+    """The verdict that a trace tells."""
+    return Verdict(**{name: getattr(trace, name) for name in Verdict.__struct_fields__})

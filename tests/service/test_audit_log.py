@@ -16,7 +16,8 @@ from shared.identifiers import new_uuid7
 from shared.problems import Problem
 from shared.recorded import Recorded
 from tests.audit_events import CONTEXT, change, decision, read, recorded
-from tests.conftest import ServiceDatabase
+from tests.conftest import ServiceDatabase, connect
+from tests.database.audit_entries import insert
 from tests.service.audit_service import AuditDatabase, document, eventually, leaves_of, running_log
 
 
@@ -238,11 +239,7 @@ async def test_of_two_processes_one_writes_and_the_other_takes_over(
         events = recorded(2)
         await first.append(events, CONTEXT)
         first.close()
-
-        async def leads() -> bool:
-            return second.role == "leader"
-
-        await eventually(leads)
+        await eventually(lambda: has_role(second, "leader"))
         assert second.size == 2
         assert (await second.append(events, CONTEXT)).receipts[1].status == "duplicate"
         assert (await second.append(recorded(1), CONTEXT)).log_size == 3
@@ -252,16 +249,36 @@ async def test_of_two_processes_one_writes_and_the_other_takes_over(
 async def test_a_writer_that_lost_its_session_leads_again_by_itself(log: Log, stored: AuditDatabase) -> None:
     await log.append(recorded(1), CONTEXT)
     assert stored.cut_sequencer() == 1
-
-    async def lost() -> bool:
-        return log.role != "leader"
-
-    async def leads() -> bool:
-        return log.role == "leader"
-
-    await eventually(lost)
-    await eventually(leads)
+    await eventually(lambda: has_role(log, "disconnected"))
+    await eventually(lambda: has_role(log, "leader"))
     assert (await log.append(recorded(1), CONTEXT)).log_size == 2
+
+
+async def test_a_writer_that_comes_back_finds_what_another_wrote(log: Log, stored: AuditDatabase) -> None:
+    await log.append(recorded(2), CONTEXT)
+    # The other process: it waits for the lock, gets it when the session is cut, and writes three entries.
+    with connect(stored.database.superuser_dsn) as other:
+        lock = "select pg_advisory_lock(hashtextextended('plystra.audit.sequencer', 0))"
+        waiting = asyncio.create_task(asyncio.to_thread(other.execute, lock))
+        await eventually(lambda: waits_for_a_lock(stored))
+        stored.cut_sequencer()
+        await waiting
+        await eventually(lambda: has_role(log, "standby"))
+        insert(other, 2, 4, at="2027-01-01T00:00:00Z")
+    await eventually(lambda: has_role(log, "leader"))
+    assert (await log.append(recorded(1), CONTEXT)).log_size == 6
+    assert len(stored.leaves()) == 6
+
+
+async def waits_for_a_lock(stored: AuditDatabase) -> bool:
+    """Whether some session of this database waits for an advisory lock."""
+    waiting = "select 1 from pg_locks l join pg_database d on d.oid = l.database where d.datname = %s and not l.granted"
+    return bool(stored.sql(waiting, stored.database.name))
+
+
+async def has_role(log: Log, role: str) -> bool:
+    """Whether the sequencer is that."""
+    return log.role == role
 
 
 async def test_what_waits_is_written_before_the_writer_closes(
@@ -285,11 +302,7 @@ async def test_a_database_that_is_not_migrated_gives_no_writer_and_no_loss(audit
         assert log.role == "disconnected"
         assert (await refusal(log, recorded(1))).code == "log_unavailable"
         stored.sql("alter schema elsewhere rename to audit")
-
-        async def leads() -> bool:
-            return log.role == "leader"
-
-        await eventually(leads)
+        await eventually(lambda: has_role(log, "leader"))
         assert (await log.append(recorded(1), CONTEXT)).log_size == 1
 
 

@@ -106,6 +106,21 @@ async def test_a_commit_takes_no_more_bytes_than_one_delivery(authz: RunningAuth
     assert len(sizes) <= 6
 
 
+async def test_the_ceiling_holds_also_for_questions_that_arrive_together(finance_database: ServiceDatabase):
+    async with running_authz(finance_database, outbox_ceiling=60) as authz:
+        await warm(authz)
+        with held(authz):
+            asked = [asyncio.create_task(authz.check()) for _ in range(100)]
+            await eventually(lambda: is_waiting(authz))
+        responses = await asyncio.gather(*asked)
+        refused = [response for response in responses if response.status_code != 200]
+        assert {(r.status_code, r.json()["code"], r.headers["retry-after"]) for r in refused} == {
+            (503, "outbox_full", "5")
+        }
+        # The 36 changes of the example wait as well.
+        assert authz.count_recorded() == 101 - len(refused) <= 60 - 36
+
+
 async def test_one_who_goes_away_while_his_commit_waits_takes_no_answer_from_others(authz: RunningAuthz):
     await warm(authz)
     with held(authz):

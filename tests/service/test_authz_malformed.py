@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import pytest_asyncio
 
 from tests.service.authz_service import CHECK, EXPLAIN, RunningAuthz, actor, bearer, question
 
@@ -118,8 +119,8 @@ FAULTS: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.fixture(autouse=True)
-async def _nothing_is_recorded(finance: RunningAuthz) -> AsyncIterator[None]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module", autouse=True)
+async def _nothing_is_ever_recorded(finance: RunningAuthz) -> AsyncIterator[None]:
     yield
     assert finance.count_recorded() == 0
 

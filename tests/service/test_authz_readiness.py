@@ -58,8 +58,19 @@ async def test_the_version_names_code_schema_and_trace(finance_database: Service
     }
 
 
-async def test_a_database_that_is_not_migrated_makes_it_unready_until_it_is(empty_database: ServiceDatabase):
-    async with running_authz(empty_database) as authz:
+async def test_a_database_that_is_not_migrated_makes_it_unready_until_it_is(
+    empty_database: ServiceDatabase, capfd: pytest.CaptureFixture[str]
+):
+    told: list[str] = []
+
+    async def tried_often() -> bool:
+        told.extend(json.loads(line)["event"] for line in capfd.readouterr().out.splitlines())
+        return told.count("outbox_unreachable") >= 4 and told.count("tail_lost") >= 4
+
+    async def few_sessions() -> bool:
+        return len(authz.sessions("tail")) <= 1 and len(authz.sessions("outbox")) <= 1
+
+    async with running_authz(empty_database, log_level="warning") as authz:
         faults = await not_ready(authz)
         assert set(faults) == {"migrations"}
         assert f"lacks the migration {REQUIRED[0]} and {len(REQUIRED) - 1} more" in faults["migrations"]
@@ -69,6 +80,9 @@ async def test_a_database_that_is_not_migrated_makes_it_unready_until_it_is(empt
         response = await authz.check()
         assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
         assert "retry-after" in response.headers
+        # Waiting takes no more connections the longer it lasts, or none would be left to migrate with.
+        await eventually(tried_often)
+        await eventually(few_sessions, seconds=2)
         migrate_up("authz", empty_database.owner_dsn)
         AuthzDatabase(empty_database).insert_keys()
         await authz.become_ready()
@@ -76,7 +90,7 @@ async def test_a_database_that_is_not_migrated_makes_it_unready_until_it_is(empt
         assert (await authz.decide())["deny_code"] == "ACTOR_NOT_FOUND"
 
 
-@pytest.mark.parametrize("missing", REQUIRED)
+@pytest.mark.parametrize("missing", [REQUIRED[0], REQUIRED[-1]])
 async def test_one_migration_that_is_missing_is_named(finance_database: ServiceDatabase, missing):
     AuthzDatabase(finance_database).as_superuser("delete from public._migration_ledger where id = %s", missing)
     async with running_authz(finance_database) as authz:
@@ -132,26 +146,6 @@ async def test_a_service_that_starts_before_its_database_works_once_it_is_there(
     await authz.become_ready()
     assert (await authz.decide())["allow"]
     await service.__aexit__(None, None, None)
-
-
-async def test_waiting_for_migrations_takes_no_more_connections_the_longer_it_lasts(
-    empty_database: ServiceDatabase, capfd: pytest.CaptureFixture[str]
-):
-    told: list[str] = []
-
-    async def tried_often() -> bool:
-        told.extend(json.loads(line)["event"] for line in capfd.readouterr().out.splitlines())
-        return told.count("outbox_unreachable") >= 4 and told.count("tail_lost") >= 4
-
-    async def few_sessions() -> bool:
-        rows = authz.as_superuser(
-            "select application_name, count(*) from pg_stat_activity where datname = %s group by 1", empty_database.name
-        )
-        return all(count <= 1 for name, count in rows if name.endswith((" tail", " outbox")))
-
-    async with running_authz(empty_database, log_level="warning") as authz:
-        await eventually(tried_often)
-        await eventually(few_sessions, seconds=2)
 
 
 async def test_an_outbox_that_cannot_be_written_makes_it_unready(authz: RunningAuthz):

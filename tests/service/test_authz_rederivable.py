@@ -10,11 +10,11 @@ import msgspec
 import pytest
 
 from services.authz.engine import decide
-from services.authz.model import Fact, Trace, Verdict
+from services.authz.model import Fact, Trace
 from shared.envelope import MAX_LEAF_BYTES, Event
 from shared.recorded import read_event
 from tests.service.authz_service import AuthzDatabase, RunningAuthz, actor, question, running_authz
-from tests.service.history import History, facts_of
+from tests.service.history import History, facts_of, verdict_of
 
 module_wide = pytest.mark.asyncio(loop_scope="module")
 
@@ -103,26 +103,15 @@ LARGE = {
 }
 
 
-def bytes_of(finance: RunningAuthz, decision_id: str) -> bytes:
-    """The exact bytes of a decision's event."""
-    found = [e for row in finance.outbox() for e in row.events if f'"event_id":"{decision_id}"'.encode() in e]
-    assert len(found) == 1
-    return found[0]
-
-
 def canonical(document: bytes) -> bytes:
     """RFC 8785 for the profile of events, by another writer."""
     return json.dumps(json.loads(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def verdict_of(trace: Trace) -> Verdict:
-    return Verdict(**{name: getattr(trace, name) for name in Verdict.__struct_fields__})
-
-
 async def recorded(finance: RunningAuthz, body: dict[str, Any]) -> tuple[bytes, Trace]:
     """Ask; the bytes that were recorded, and the trace that they hold."""
     data = await finance.decide(body)
-    event = bytes_of(finance, data["decision_id"])
+    event = finance.leaf(data["decision_id"])
     trace = msgspec.json.decode(event, type=dict[str, msgspec.Raw])["data"]
     return event, msgspec.json.decode(trace, type=Trace)
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from shared.ctl.questions import QUESTIONS, Question
+from tests.stack.process import DEADLINE_SECONDS, wait_until
 
 _TIMEOUT_SECONDS: Final = 15.0
 _RECONNECT_SECONDS: Final = 0.02
@@ -83,6 +84,11 @@ class Load:
         """How many decisions came back so far."""
         return sum(asked.is_answered for asked in list(self.asked))
 
+    def wait_answers(self, more: int, seconds: float = DEADLINE_SECONDS) -> None:
+        """Wait until so many more decisions have come back."""
+        goal = self.answered + more
+        wait_until(lambda: self.answered >= goal, seconds, f"{more} more answers")
+
     def ended(self, end: End) -> list[Asked]:
         """The questions that ended so."""
         return [asked for asked in self.asked if asked.end == end]
@@ -109,12 +115,16 @@ class Load:
                     await connection.ask(asked, self._key)
             except (OSError, EOFError, asyncio.IncompleteReadError) as error:
                 asked.why = repr(error)
-                connection = _close(connection)
+                if connection is not None:
+                    connection.close()
+                connection = None
                 await asyncio.sleep(_RECONNECT_SECONDS)
             else:
                 if connection.is_over:
-                    connection = _close(connection)
-        _close(connection)
+                    connection.close()
+                    connection = None
+        if connection is not None:
+            connection.close()
 
 
 class _Connection:
@@ -159,8 +169,3 @@ def _split(lines: list[str]) -> Iterator[tuple[str, str]]:
     for line in lines:
         name, _, value = line.partition(":")
         yield name.lower(), value.strip()
-
-
-def _close(connection: _Connection | None) -> None:
-    if connection is not None:
-        connection.close()

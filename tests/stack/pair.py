@@ -82,7 +82,7 @@ class Pair:
         """Wait until the named services, or both, say that they are ready."""
         for name in names or ("audit", "authz"):
             service: Service = getattr(self, name)
-            wait_until(lambda name=name: self.readiness(name)[0] == 200, what=f"ready {name}")  # type: ignore[misc]
+            wait_until(lambda name=name: self.readiness(name)[0] == 200, what=f"ready {name}")  # type: ignore[misc] # mypy infers no lambda with a default
             assert service.is_running
 
     def restart(self, service: Service) -> None:
@@ -130,6 +130,11 @@ class Pair:
     def wait_drained(self, seconds: float = DEADLINE_SECONDS) -> None:
         """Wait until nothing waits for delivery."""
         wait_until(self.is_drained, seconds, "delivery of the whole backlog")
+
+    def wait_logged(self, more: int) -> None:
+        """Wait until so many more events are in the log."""
+        goal = self.log_size() + more
+        wait_until(lambda: self.log_size() >= goal, what=f"{more} more events in the log")
 
     def log_size(self) -> int:
         """How many entries audit's log has, by its table."""

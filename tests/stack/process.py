@@ -25,7 +25,7 @@ _MARK: Final = "STACK_TEST_PROCESS"
 T = TypeVar("T")
 
 
-def wait_until(condition: Callable[[], T], seconds: float = DEADLINE_SECONDS, what: str = "it") -> T:
+def wait_until(condition: Callable[[], T | None], seconds: float = DEADLINE_SECONDS, what: str = "it") -> T:
     """Return the condition's first true value; fails when there is none within the given time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):

@@ -80,8 +80,7 @@ def database_crashes(server: EmbeddedPostgres) -> dict[str, Crash]:
 
 def assert_nothing_is_lost(pair: Pair, load: Load) -> None:
     """Bring everything back, let it come to rest, and look at both databases."""
-    answered = load.answered
-    wait_until(lambda: load.answered >= answered + 20, what="answers after the last crash")
+    load.wait_answers(20)
     load.stop()
     pair.wait_ready()
     pair.wait_drained()
@@ -92,8 +91,7 @@ def crash_under_load(pair: Pair, crashes: list[Crash], chance: random.Random, na
     with Load(pair.urls["authz"], pair.secrets.caller_key, name=name) as load:
         for crash in crashes:
             # Now and then nothing has recovered yet from the crash before.
-            answered, more = load.answered, chance.choice([0, 5, 15, 30, 50])
-            wait_until(lambda answered=answered, more=more: load.answered >= answered + more, what="answers")
+            load.wait_answers(chance.choice([0, 5, 15, 30, 50]))
             crash()
         assert_nothing_is_lost(pair, load)
 
