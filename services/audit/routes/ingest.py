@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -18,6 +19,7 @@ from shared.web.answers import Answer
 from shared.web.context import context_of
 
 MAX_EVENTS: Final = 1_000
+_SLICE: Final = 50
 
 
 class EventBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,7 +52,7 @@ def ingest_handlers(log: Log) -> list[HTTPRouteHandler]:
         any time. Other bytes under a known id are refused (409).
         """
         context = context_of(request.scope)
-        appended = await log.append(_read(data.events), context)
+        appended = await log.append(await _read(data.events), context)
         return Answer(
             data=IngestData(entries=appended.receipts, log_size=appended.log_size), request_id=context.request_id
         )
@@ -58,9 +60,12 @@ def ingest_handlers(log: Log) -> list[HTTPRouteHandler]:
     return [append_events]
 
 
-def _read(events: list[Raw]) -> list[Recorded]:
+async def _read(events: list[Raw]) -> list[Recorded]:
     recorded = []
     for position, raw in enumerate(events):
+        if position % _SLICE == 0:
+            # The writer shares this thread: while a batch is read, it must go on feeding PostgreSQL with the one before.
+            await asyncio.sleep(0)
         try:
             recorded.append(read_event(bytes(raw)))
         except EventRefused as refused:
