@@ -186,7 +186,9 @@ class Recorder:
         self._connected.set()
 
     async def _commit_until_closed(self, connection: Connection) -> None:
-        insert = await connection.prepare(SQL["record_events"])
+        # asyncpg leaves open what preparing began: by itself it would hold its locks until the first event is committed.
+        async with connection.transaction():
+            insert = await connection.prepare(SQL["record_events"])
         # A session that ends while nobody asks is replaced at once, instead of at the expense of the next question.
         connection.add_termination_listener(lambda _: self._wake.set())
         first = 0

@@ -42,7 +42,8 @@ def decode_strict(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         value = decoder.decode(body)
         # A key given twice would be read differently by different readers. Writing the value again has as many quotes as
         # the body unless something was given twice (or escaped, or null): only then the slow, certain look is needed.
-        if (b"\\" in body and b"\\u" in body) or body.count(b'"') != _ENCODER.encode(value).count(b'"'):
+        again = _ENCODER.encode(value)
+        if again != body and (b"\\u" in body or body.count(b'"') != again.count(b'"')):
             _refuse_duplicates(body)
     except msgspec.ValidationError as error:
         raise _validation_problem(str(error)) from error

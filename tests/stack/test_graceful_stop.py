@@ -29,6 +29,7 @@ HELD = 12
 def held(database: ServiceDatabase, table: str) -> Iterator[None]:
     """Let nobody insert into a table for as long as the block lasts."""
     with connect(database.superuser_dsn) as connection, connection.transaction():
+        connection.execute("set local lock_timeout = '10s'")
         connection.execute(f"lock table {table} in share row exclusive mode")
         yield
 

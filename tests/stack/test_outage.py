@@ -67,7 +67,7 @@ def test_of_two_relays_one_is_active_and_the_other_takes_over(open_pair: OpenPai
                 first = wait_until(lambda: holder_of_the_lead(pair), what="a relay that leads")
                 pair.wait_logged(1)
                 relays[first].kill()
-                wait_until(lambda first=first: holder_of_the_lead(pair, other_than=first), 5, "another that leads")
+                wait_until(partial(holder_of_the_lead, pair, other_than=first), 5, "another that leads")
                 pair.wait_logged(1)
                 pair.restart(relays[first])
             relays[first].wait_logged("started")
