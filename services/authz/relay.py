@@ -114,7 +114,8 @@ class Relay:
                 await self._pause(backoff)
                 backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
                 continue
-            if not delivered and self._stopping.is_set():
+            # What was committed before the stop is there to be read by a look that began after it.
+            if not delivered and farewell is not None:
                 return
             if delivered < MAX_BATCH_BYTES // 2:
                 await self._pause(GATHER_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
@@ -195,6 +196,37 @@ def test_a_row_that_is_being_written_into_a_passed_slot_postpones_the_reclaiming
             outbox.reclaim()
         connection.commit()
     assert outbox.reclaim() == 0
+    assert outbox.undelivered() == {(slow, 0)}
+
+
+def test_a_row_that_is_committed_while_the_reclaiming_waits_for_it_is_kept(outbox):
+    punctual, slow = outbox.add_writer(), outbox.add_writer()
+    outbox.write(punctual)
+    outbox.reclaim()
+    outbox.deliver(punctual)
+    blocked = "select pg_blocking_pids(%s) <> '{}'"
+    for _ in range(50):  # the reclaiming waits a fifth of a second only, which a busy machine may need for other things
+        with (
+            ThreadPoolExecutor(1) as pool,
+            psycopg.connect(outbox.database.app_dsn) as writing,
+            psycopg.connect(outbox.database.superuser_dsn, autocommit=True) as watching,
+        ):
+            writing.execute(
+                "insert into authz.outbox (slot, writer_id, first_sequence, last_sequence, events)"
+                " values (0, %s, 0, 0, '')",
+                [slow],
+            )
+            reclaimed = pool.submit(outbox.reclaim)
+            while (
+                not watching.execute(blocked, [outbox.app.info.backend_pid]).fetchall()[0][0] and not reclaimed.done()
+            ):
+                pass
+            if not reclaimed.done():
+                writing.commit()
+            if reclaimed.exception(10) is None:
+                break
+            writing.rollback()
+    assert reclaimed.result() == 0
     assert outbox.undelivered() == {(slow, 0)}
 
 

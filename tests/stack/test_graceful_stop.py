@@ -85,7 +85,7 @@ def decisions(pair: Pair) -> list[tuple[Any, ...]]:
 
 
 def test_a_stop_under_load_cuts_no_question_and_delivers_what_it_recorded(pair: Pair) -> None:
-    for number in range(3):
+    for number in range(2):
         pair.authz.wait_logged("relay_leads")
         with Load(pair.urls["authz"], pair.secrets.caller_key, name=f"stop-{number}", connections=16) as load:
             load.wait_answers(60)
@@ -122,7 +122,7 @@ def test_audit_answers_the_batch_that_it_has_before_it_ends(pair: Pair) -> None:
 
 def test_audit_can_be_stopped_and_started_under_load(pair: Pair) -> None:
     with Load(pair.urls["authz"], pair.secrets.caller_key, name="audit") as load:
-        for _ in range(3):
+        for _ in range(2):
             pair.wait_logged(40)
             pair.audit.terminate()
             assert pair.audit.wait_ended() == 0
@@ -150,7 +150,7 @@ def test_a_client_that_says_nothing_or_only_half_holds_up_no_stop(open_pair: Ope
 def test_a_main_process_that_is_killed_at_any_moment_leaves_nothing_behind(pair: Pair, name: str) -> None:
     service: Service = getattr(pair, name)
     chance = random.Random(14)
-    for _ in range(8):
+    for _ in range(5):
         # From its first fork to well after it has begun to serve.
         wait_until(lambda: len(service.family()) > 1, what="a child")
         time.sleep(chance.uniform(0, 1.5))  # the moment is what is tried out
@@ -163,7 +163,7 @@ def test_a_main_process_that_is_killed_at_any_moment_leaves_nothing_behind(pair:
 def test_a_stop_during_the_start_is_heard(pair: Pair, name: str) -> None:
     service: Service = getattr(pair, name)
     chance = random.Random(15)
-    for _ in range(6):
+    for _ in range(4):
         service.kill()
         pair.restart(service)
         wait_until(lambda: len(service.family()) > 1, what="a child")
