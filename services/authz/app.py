@@ -82,7 +82,7 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
         logger=logger,
         metrics=RecorderMetrics(registry),
         max_events=settings.commit_max_events,
-        has_room=lambda queued: backlog.has_room(queued),  # noqa: PLW0108  # the backlog is made below
+        has_room=lambda unrecorded: backlog.has_room(unrecorded),  # noqa: PLW0108  # the backlog is made below
     )
     backlog = Backlog(pool, lambda: recorder.recorded, settings.outbox_ceiling)
     decisions = Decisions(facts, recorder, clock=utc_now, new_event_id=new_uuid7, registry=registry)

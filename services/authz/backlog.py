@@ -62,9 +62,9 @@ class Backlog:
         self._seen = 0
         self._recorded_then = 0
 
-    def has_room(self, queued: int) -> bool:
-        """Tell whether one more event stays below the ceiling; counts what was recorded since the last look."""
-        return self._seen + (self._recorded() - self._recorded_then) + queued < self._ceiling
+    def has_room(self, unrecorded: int) -> bool:
+        """Tell whether one more event stays below the ceiling; counts what was recorded since the last look, or will be."""
+        return self._seen + (self._recorded() - self._recorded_then) + unrecorded < self._ceiling
 
     async def run(self) -> None:
         """Look every half second; a failing look changes nothing, since what is recorded is counted on."""

@@ -97,6 +97,7 @@ class Recorder:
         self._writer_id: int | None = None
         self._epoch = 0
         self._sequence = 0
+        self._committed = 0  # of this epoch's events; the next group begins with this sequence
         self._closing = False
         self.recorded = 0
 
@@ -114,7 +115,7 @@ class Recorder:
         """
         if self._writer_id is None or self._closing:
             raise retry_later("decision_not_recorded", "The outbox cannot be written at present; ask again.")
-        if len(self._queue) >= MAX_QUEUED or not self._has_room(len(self._queue)):
+        if len(self._queue) >= MAX_QUEUED or not self._has_room(self._sequence - self._committed):
             raise retry_later(
                 "outbox_full",
                 "Too many events wait for delivery to audit; ask again when it has caught up.",
@@ -181,7 +182,7 @@ class Recorder:
         async with connection.transaction():
             writer_id = int(await connection.fetchval(SQL["register_writer"], self._source, self._epoch, "decisions"))
             await connection.fetch(SQL["hold_writer"], writer_id)
-        self._sequence = 0
+        self._sequence = self._committed = 0
         self._writer_id = writer_id
         self._connected.set()
 
@@ -191,7 +192,6 @@ class Recorder:
             insert = await connection.prepare(SQL["record_events"])
         # A session that ends while nobody asks is replaced at once, instead of at the expense of the next question.
         connection.add_termination_listener(lambda _: self._wake.set())
-        first = 0
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -205,8 +205,8 @@ class Recorder:
                     traceparents = [p.traceparent for p in group if p.traceparent is not None]
                     await insert.fetch(
                         self._writer_id,
-                        first,
-                        first + len(group) - 1,
+                        self._committed,
+                        self._committed + len(group) - 1,
                         traceparents or None,
                         b",".join([p.event for p in group]),
                         timeout=COMMIT_TIMEOUT_SECONDS,
@@ -215,7 +215,7 @@ class Recorder:
                     for pending in group:
                         _reject(pending)
                     raise
-                first += len(group)
+                self._committed += len(group)
                 self.recorded += len(group)
                 for pending in group:
                     if not pending.done.done():
