@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 from asyncpg.pool import Pool as _Pool
@@ -23,8 +23,23 @@ _COMMENT: Final = re.compile(r"^\s*--.*\n?", re.MULTILINE)
 _CONNECT_SECONDS: Final = 5.0
 # A server process that hangs keeps its connection open and answers never: whoever waits gives it up and connects anew.
 _COMMAND_SECONDS: Final = 30.0
-# A session whose client has vanished ends within half a minute, and with it the locks that it holds.
-_KEEPALIVE: Final = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+# A session whose client has vanished ends within half a minute, and with it the locks that it holds. Nothing is probed
+# while an answer waits for its receipt; that wait would be a quarter of an hour.
+_KEEPALIVE: Final = {
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "25000",
+}
+
+
+class UnusableDsn(asyncpg.InterfaceError):
+    """The DSN cannot be taken apart. Nothing of it is shown: what was taken for a port may be half of a password."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the DSN is not postgresql://user:password@host:port/database; percent-encode / ? # in a password"
+        )
 
 
 def load_queries(file: Path) -> dict[str, str]:
@@ -45,7 +60,7 @@ def load_queries(file: Path) -> dict[str, str]:
 async def connect(dsn: str, application_name: str, parameters: Mapping[str, str] | None = None) -> Connection:
     """Open one connection; `parameters` are server parameters of its session. Raises one of `DATABASE_ERRORS`."""
     settings = _session(application_name, parameters)
-    connection: Connection = await asyncpg.connect(
+    connection: Connection = await _open(
         dsn, timeout=_CONNECT_SECONDS, command_timeout=_COMMAND_SECONDS, server_settings=settings
     )
     return connection
@@ -58,10 +73,20 @@ def create_pool(dsn: str, application_name: str, *, max_size: int, parameters: M
         dsn,
         min_size=0,
         max_size=max_size,
+        connect=_open,
         timeout=_CONNECT_SECONDS,
         command_timeout=_COMMAND_SECONDS,
         server_settings=settings,
     )
+
+
+async def _open(*place: Any, **options: Any) -> Connection:
+    try:
+        return await asyncpg.connect(*place, **options)
+    except asyncpg.InterfaceError:
+        raise
+    except (ValueError, OverflowError):
+        raise UnusableDsn from None
 
 
 def _session(application_name: str, parameters: Mapping[str, str] | None) -> dict[str, str]:

@@ -79,6 +79,11 @@ def encode_event(
     )
 
 
+def encode_data(value: Any) -> bytes:
+    """Write a part of an event as canonical bytes, by the same rules as the whole."""
+    return _ENCODER.encode(value)
+
+
 class ChangeActor(msgspec.Struct, frozen=True, kw_only=True):
     """Who made a change: the holder of an API key, an operator, or the service itself."""
 

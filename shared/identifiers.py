@@ -23,17 +23,22 @@ _random = random.Random(os.urandom(32))
 os.register_at_fork(after_in_child=lambda: _random.seed(os.urandom(32)))
 
 
-def new_uuid7() -> str:
-    """Make a UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then 74 random bits."""
+def _uuid7() -> str:
+    """Make a UUIDv7 (RFC 9562 §5.7) as 32 hex digits: 48 bits of Unix milliseconds, then 74 random bits."""
     bits = _random.getrandbits(74)
-    stamp = f"{time.time_ns() // 1_000_000:012x}"
-    tail = f"{0x8000_0000_0000_0000 | (bits & 0x3FFF_FFFF_FFFF_FFFF):016x}"
-    return f"{stamp[:8]}-{stamp[8:]}-7{bits >> 62:03x}-{tail[:4]}-{tail[4:]}"
+    variant = 0x8000_0000_0000_0000 | (bits & 0x3FFF_FFFF_FFFF_FFFF)
+    return f"{time.time_ns() // 1_000_000:012x}7{bits >> 62:03x}{variant:016x}"
+
+
+def new_uuid7() -> str:
+    """Make a UUIDv7 in its usual form."""
+    digits = _uuid7()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def new_id(prefix: str) -> str:
     """Make an id for a new row, such as `member_0199c3…`."""
-    return f"{prefix}_{new_uuid7().replace('-', '')}"
+    return f"{prefix}_{_uuid7()}"
 
 
 def request_id_from(header: bytes | None) -> str:

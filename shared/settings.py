@@ -23,7 +23,19 @@ Positive = Annotated[int, Meta(ge=1)]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Undisclosed(msgspec.Struct, frozen=True, kw_only=True):
+    """Values among which are passwords and keys: showing them shows none."""
+
+    def __repr__(self) -> str:
+        """Name the type alone."""
+        return f"{type(self).__name__}(…)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Tell rich no more, which doesn't ask for the repr."""
+        return []
+
+
+class Settings(Undisclosed, frozen=True, kw_only=True):
     """A group of settings; a field without a default is required."""
 
 
@@ -59,6 +71,9 @@ class AuthzSettings(ServiceSettings, frozen=True, kw_only=True):
         Positive, Meta(description="age of the last look at the event log beyond which no cached fact is used")
     ] = 2_000
     cache_entries: Annotated[Positive, Meta(description="actors, and as many resources, kept in memory")] = 100_000
+    verdict_entries: Annotated[
+        int, Meta(ge=0, le=10_000_000, description="verdicts kept in memory for questions asked again; 0 keeps none")
+    ] = 16_384
     commit_max_events: Annotated[int, Meta(ge=1, le=1_000, description="most events in one group commit")] = 512
 
 

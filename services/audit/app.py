@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 from litestar import Litestar
 
-from services.audit.health import Health
+from services.audit.health import AuditVersion, Health
 from services.audit.log import WRITE_PARAMETERS, Log
 from services.audit.metrics import LogMetrics
 from services.audit.own_events import OwnEvents
@@ -95,6 +95,7 @@ def create_app(settings: AuditSettings, *, documented: bool = False) -> Edge:
             *system_handlers(
                 service=SERVICE,
                 version=health.version,
+                version_kind=AuditVersion,
                 probe=health.probe,
                 registry=registry,
                 before_metrics=health.refresh_metrics,

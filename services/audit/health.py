@@ -23,6 +23,12 @@ _ROLES: Final[dict[Role, str]] = {
 }
 
 
+class AuditVersion(Version, frozen=True, kw_only=True):
+    """Which code and schema this is; `event_version` is the version of the event contract that it reads."""
+
+    event_version: int
+
+
 class Health:
     """Looks at the service from outside its hot path."""
 
@@ -56,20 +62,19 @@ class Health:
             ),
         ]
 
-    async def version(self) -> Version:
+    async def version(self) -> AuditVersion:
         """Say which code and schema this is; the schema is None while the database is away."""
         try:
             async with self._pool.acquire(timeout=2.0) as session:
                 applied = await _applied(session)
         except DATABASE_ERRORS:
             applied = []
-        return Version(
+        return AuditVersion(
             build=self._build,
             schema_version=applied[-1] if applied else None,
             service="audit",
             service_version=SERVICE_VERSION,
-            # Traces are authz's; what audit reads of one is what the version of the event contract says.
-            trace_version=ENVELOPE_VERSION,
+            event_version=ENVELOPE_VERSION,
         )
 
     async def refresh_metrics(self) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 
 class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision as found by a search (domain.md §5)."""
+    """A decision as found by a search."""
 
     event_id: str
     log_index: int

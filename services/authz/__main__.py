@@ -13,7 +13,6 @@ import msgspec
 import uvloop
 from cyclopts import App
 
-from services.authz.app import create_app
 from services.authz.delivery import HttpDelivery
 from services.authz.relay import Relay
 from services.authz.seeding import load_example
@@ -24,8 +23,6 @@ from shared.observe.logs import configure_logging
 from shared.observe.tracing import Tracing
 from shared.release import SERVICE_VERSION
 from shared.settings import AuthzSettings, SettingsError, load_settings
-from shared.web.openapi import document_of
-from shared.web.server import serve as serve_app
 
 RELAY_NICENESS = 10
 
@@ -35,6 +32,9 @@ cli = App(name="plystra-authz", help="The authorization service of Plystra.", ve
 @cli.command
 def serve() -> None:
     """Answer over HTTP until SIGTERM, with a relay process beside it that delivers to audit."""
+    # Web libraries are imported where they are used: the relay, which runs beside every service, needs none of them.
+    from shared.web.server import serve as serve_app  # noqa: PLC0415
+
     settings = load_settings(AuthzSettings)
     supervisor = RelaySupervisor() if settings.relay == "on" and settings.audit_url else None
     if supervisor is not None:
@@ -99,6 +99,9 @@ def seed(example: Literal["finance-reviewer"]) -> None:
 @cli.command
 def openapi() -> None:
     """Print the OpenAPI document."""
+    from services.authz.app import create_app  # noqa: PLC0415
+    from shared.web.openapi import document_of  # noqa: PLC0415
+
     app = create_app(AuthzSettings(app_dsn="postgresql://unused@localhost/unused"), documented=True)
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document_of(app.app)), indent=2) + b"\n")
 

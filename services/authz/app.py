@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator
 from litestar import Litestar
 
 from services.authz.backlog import Backlog
-from services.authz.cache import Changes
+from services.authz.cache import Cache, Changes
 from services.authz.decisions import Decisions
 from services.authz.facts import FactSource
-from services.authz.health import Health
+from services.authz.health import AuthzVersion, Health
 from services.authz.outbox import Recorder, RecorderMetrics
-from services.authz.routes.check import CHECK_PATH, EXPLAIN_PATH, CheckData, check_handlers, lean_check
+from services.authz.routes.check import CHECK_PATH, EXPLAIN_PATH, check_handlers, lean_check
+from services.authz.settled import CheckData, Settled
 from services.authz.store import find_credential
 from services.authz.tail import Tail
 from shared.clock import utc_now
@@ -23,7 +24,7 @@ from shared.credentials import Authenticator, Credential
 from shared.db import DATABASE_ERRORS, Connection, connect, create_pool
 from shared.identifiers import new_uuid7
 from shared.observe.logs import AccessLog, configure_logging
-from shared.observe.metrics import CollectorRegistry, HttpMetrics
+from shared.observe.metrics import CollectorRegistry, HttpMetrics, Tally
 from shared.observe.tracing import Tracing
 from shared.problems import retry_later
 from shared.release import SERVICE_VERSION
@@ -85,7 +86,9 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
         has_room=lambda unrecorded: backlog.has_room(unrecorded),  # noqa: PLW0108  # the backlog is made below
     )
     backlog = Backlog(pool, lambda: recorder.recorded, settings.outbox_ceiling)
-    decisions = Decisions(facts, recorder, clock=utc_now, new_event_id=new_uuid7, registry=registry)
+    remembered: Cache[bytes, Settled] = Cache(changes, settings.verdict_entries)
+    counts = Tally("plystra_authz_decisions", "Recorded decisions.", ("decision", "deny_code"), registry)
+    decisions = Decisions(facts, remembered, recorder, clock=utc_now, new_event_id=new_uuid7, counts=counts)
     authenticator = Authenticator(load_credential, utc_now, time.monotonic)
     health = Health(
         pool, tail=tail, recorder=recorder, settings=settings, registry=registry, build=build_info(settings)
@@ -117,6 +120,7 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
             *system_handlers(
                 service=SERVICE,
                 version=health.version,
+                version_kind=AuthzVersion,
                 probe=health.probe,
                 registry=registry,
                 before_metrics=health.refresh_metrics,

@@ -6,7 +6,7 @@ in which the steps are taken. The independent evaluator in tests/unit/ is writte
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -45,6 +45,8 @@ NEAREST_MISS: Final = (
     "GLOBAL_SCOPE_DISABLED",
 )
 
+_BEGINNING: Final = datetime.min.replace(tzinfo=UTC)
+_END: Final = datetime.max.replace(tzinfo=UTC)
 _PASSED: Final = tuple(Check(step=step, result="passed") for step in STEPS)
 _NOT_REACHED: Final = tuple(Check(step=step, result="not_reached") for step in STEPS)
 
@@ -81,6 +83,28 @@ def decide(facts: Facts, question: Question, now: datetime) -> Verdict:
     nearest = min((c.scope_check for c in candidates), key=_distance)
     assert nearest.deny_code is not None  # a candidate that does not cover names its code
     return _denied(6, nearest.deny_code, nearest.reason, candidates)
+
+
+def holds_between(facts: Facts, now: datetime) -> tuple[datetime, datetime]:
+    """Return two moments around `now`: strictly between them the same facts give the same verdict to any question.
+
+    Time enters a decision only where a validity begins or ends. When one does so exactly at `now`, both are `now`.
+    """
+    after, before = _BEGINNING, _END
+    binding = facts.actor.user_member
+    for moment in (
+        None if binding is None else binding.expires_at,
+        *(moment for granted in facts.granted for moment in (granted.grant.not_before, granted.grant.expires_at)),
+    ):
+        if moment is None:
+            continue
+        if moment < now:
+            after = max(after, moment)
+        elif moment > now:
+            before = min(before, moment)
+        else:
+            return now, now
+    return after, before
 
 
 def _distance(check: ScopeCheck) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -64,6 +64,17 @@ class InlineFacts(msgspec.Struct, frozen=True, kw_only=True):
 STORED: Final = InlineFacts()
 
 
+class Known(NamedTuple):
+    """The facts of a question, the revision they are true as of, and what a change of them would mark.
+
+    Without tokens it can't be known how long they stay true: some came with the request, or past memory.
+    """
+
+    facts: Facts
+    revision: int
+    tokens: tuple[str, ...] = ()
+
+
 class KnownActor(msgspec.Struct, gc=False):
     """An actor in memory, with its granted permissions by (resource type, action) as they are first asked for."""
 
@@ -90,26 +101,32 @@ class FactSource:
         self._role_loader: BatchLoader[str, AsOf[StoredRole]] = BatchLoader(self._load_roles)
         self._registry_loader: BatchLoader[str, AsOf[Registry]] = BatchLoader(self._load_registry)
 
-    async def gather(self, question: Question, inline: InlineFacts = STORED) -> AsOf[Facts]:
+    def known_revision(self) -> int | None:
+        """Return the revision that memory is true as of; None when that was confirmed too long ago."""
+        return None if self._tail.age > self._staleness else self._tail.revision
+
+    async def gather(self, question: Question, inline: InlineFacts = STORED) -> Known:
         """Return the facts of a question and the revision that all of them are true as of."""
         for _ in range(ATTEMPTS):
             if self._tail.age > self._staleness:
                 break
             facts = self._from_memory(question, inline)
             if facts is not None:
-                return AsOf(facts, self._tail.revision)
+                return facts
             newest = await self._load_missing(question, inline)
             if not await self._tail.reach(newest, PATIENCE_SECONDS):
                 break
         return await self._read_through(question, inline)
 
-    def _from_memory(self, question: Question, inline: InlineFacts) -> Facts | None:
+    def _from_memory(self, question: Question, inline: InlineFacts) -> Known | None:
         """Assemble the facts from memory alone; None when something is missing. Nothing is awaited in between."""
         actor_facts, granted, target = inline.actor, inline.granted, inline.target
+        tokens: tuple[str, ...] = ()
         if actor_facts is None or granted is None:
             actor = self._followed(self.actors.get(question.actor))
             if actor is None:
                 return None
+            tokens = actor.tokens
             if actor_facts is None:
                 actor_facts = actor.value.facts
             if granted is None:
@@ -121,10 +138,12 @@ class FactSource:
             if resource is None:
                 return None
             target = TargetFacts(group=resource.value.group, resource=resource.value.resource)
+            tokens += resource.tokens
         registry = self._followed(self.registry.get(_REGISTRY))
         if registry is None:
             return None
-        return Facts(actor=actor_facts, granted=granted, registry=registered(registry.value, question), target=target)
+        facts = Facts(actor=actor_facts, granted=granted, registry=registered(registry.value, question), target=target)
+        return Known(facts, self._tail.revision, tokens + registry.tokens if inline is STORED else ())
 
     def _followed(self, entry: Entry[V] | None) -> Entry[V] | None:
         """Pass an entry that the tail has caught up with; a newer one would mix two revisions in one decision."""
@@ -197,7 +216,7 @@ class FactSource:
         self.registry.put(_REGISTRY, Entry(loaded.value, loaded.revision, ("registry",)))
         return loaded.revision
 
-    async def _read_through(self, question: Question, inline: InlineFacts) -> AsOf[Facts]:
+    async def _read_through(self, question: Question, inline: InlineFacts) -> Known:
         """Read everything in one snapshot, past memory: the tail is too far behind to trust what is cached."""
         key = (question.resource_type, question.resource_id)
         try:
@@ -226,7 +245,7 @@ class FactSource:
             if inline.target is None
             else inline.target,
         )
-        return AsOf(facts, revision)
+        return Known(facts, revision)
 
     async def _load_actors(self, keys: Iterable[ActorIds]) -> dict[ActorIds, AsOf[StoredActor]]:
         async with self._pool.acquire() as connection:

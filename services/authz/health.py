@@ -23,6 +23,12 @@ from shared.web.migrated import migrated_check
 from shared.web.system import Build, ReadyCheck, Version
 
 
+class AuthzVersion(Version, frozen=True, kw_only=True):
+    """Which code and schema this is; `trace_version` is the version of the trace that decisions carry."""
+
+    trace_version: int
+
+
 class Health:
     """Looks at the service from outside its hot path."""
 
@@ -74,14 +80,14 @@ class Health:
             return [ReadyCheck(name="database", ok=False, detail=detail)]
         return [*checks, self._tail_check(), self._outbox_check(waiting), self._relay_check(relay)]
 
-    async def version(self) -> Version:
+    async def version(self) -> AuthzVersion:
         """Say which code and schema this is; the schema is None while the database is away."""
         try:
             async with self._pool.acquire(timeout=2.0) as connection:
                 applied = await self._applied(connection)
         except DATABASE_ERRORS:
             applied = []
-        return Version(
+        return AuthzVersion(
             build=self._build,
             schema_version=applied[-1] if applied else None,
             service="authz",

@@ -147,20 +147,25 @@ select pg_try_advisory_lock(hashtext('plystra.authz.relay')) as leads;
 
 -- name: read_undelivered
 -- Returns the next undelivered commits of every writer, each writer's in order, up to a number of bytes and of events.
+-- Across writers the time decides, but never against a writer's own order: a clock that was set back must not let a later
+-- commit pass an earlier one, since what is delivered is marked by the highest sequence.
 select writer_id, first_sequence, last_sequence, recorded_at, traceparents, events
 from (
-    select o.*,
-        sum(octet_length(o.events) + 1) over taken as bytes,
-        sum(o.last_sequence - o.first_sequence + 1) over taken as count
-    from authz.outbox_writer w
-    cross join lateral (select * from authz.outbox o
-                        where o.writer_id = w.writer_id and o.first_sequence > w.delivered_sequence
-                        order by o.first_sequence limit 500) o
-    where not w.drained
-    window taken as (order by o.recorded_at, o.writer_id, o.first_sequence)
+    select due.*,
+        sum(octet_length(due.events) + 1) over taken as bytes,
+        sum(due.last_sequence - due.first_sequence + 1) over taken as count
+    from (
+        select o.*, max(o.recorded_at) over (partition by o.writer_id order by o.first_sequence) as due_at
+        from authz.outbox_writer w
+        cross join lateral (select * from authz.outbox o
+                            where o.writer_id = w.writer_id and o.first_sequence > w.delivered_sequence
+                            order by o.first_sequence limit 500) o
+        where not w.drained
+    ) due
+    window taken as (order by due.due_at, due.writer_id, due.first_sequence)
 ) next
 where (bytes <= $1 and count <= $2)
-order by recorded_at, writer_id, first_sequence;
+order by due_at, writer_id, first_sequence;
 
 -- name: mark_delivered
 -- Remembers how far each writer's events are known to be in audit.

@@ -1,4 +1,4 @@
-"""The nouns of domain.md §1 as they are stored: what a command makes, an event carries and a projection holds.
+"""The nouns of the permission graph as they are stored: what a command makes, an event carries and a projection holds.
 
 Every row also has metadata, timestamps and the revision of its last event; the command path adds those.
 """

@@ -1,4 +1,4 @@
-"""The worked example of domain.md §4, loaded through the command path."""
+"""The worked example of README.md, Finance Reviewer, loaded through the command path."""
 
 from __future__ import annotations
 

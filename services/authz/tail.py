@@ -64,7 +64,7 @@ class Tail:
             try:
                 connection = await self._connect()
             except DATABASE_ERRORS as error:
-                self._logger.warning("tail_lost", reason=str(error), retry_in_seconds=delay)
+                self._logger.warning("tail_lost", reason=repr(error), retry_in_seconds=delay)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
                 continue
@@ -75,7 +75,7 @@ class Tail:
                 delay = 0.05
                 await self._follow(connection)
             except DATABASE_ERRORS as error:
-                self._logger.warning("tail_lost", reason=str(error), retry_in_seconds=delay)
+                self._logger.warning("tail_lost", reason=repr(error), retry_in_seconds=delay)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 1.0)
             finally:

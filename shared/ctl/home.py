@@ -22,6 +22,7 @@ import msgspec
 from shared.credentials import new_key
 from shared.embedded.place import make_home
 from shared.migrations.errors import UsageError
+from shared.settings import Undisclosed
 
 _ENV_HEAD: Final = "# Written by plystractl; PostgreSQL: "
 _EMBEDDED: Final = "embedded"
@@ -36,7 +37,7 @@ def _new_key() -> str:
     return new_key().text
 
 
-class Secrets(msgspec.Struct, frozen=True, kw_only=True):
+class Secrets(Undisclosed, frozen=True, kw_only=True):
     """Everything secret of a local Plystra; made once per home."""
 
     admin_key: str = msgspec.field(default_factory=_new_key)

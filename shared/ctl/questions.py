@@ -1,4 +1,4 @@
-"""The six questions of the worked example (domain.md §4): asks them over HTTP and finds each again in the log."""
+"""The six questions of the worked example of README.md: asks them over HTTP and finds each again in the log."""
 
 from __future__ import annotations
 

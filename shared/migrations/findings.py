@@ -18,7 +18,7 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "bad_header": (
         "The header is what reviewers and the tool go by; a typo in it must not pass silently.",
-        "Correct the header; operations.md lists its keys.",
+        "Correct the header; the other migrations of the folder show its keys.",
     ),
     "forbidden_statement": (
         "The migration, yoyo's mark and the ledger row are one transaction; a statement that ends it, or changes who "

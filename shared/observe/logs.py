@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 from datetime import datetime
@@ -37,7 +38,22 @@ def configure_logging(service: str, level: str) -> Logger:
         cache_logger_on_first_use=True,
     )
     logger: Logger = structlog.get_logger(service=service)
+    # What libraries say is a line like any other: from their warnings on, as they have no request to belong to.
+    logging.basicConfig(level=logging.WARNING, handlers=[_Forward(logger)], force=True)
     return logger
+
+
+class _Forward(logging.Handler):
+    """Passes the records of the standard library's logging on to structlog."""
+
+    def __init__(self, logger: Logger) -> None:
+        super().__init__()
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        level = min(record.levelno, LEVELS["error"])
+        self._logger.log(level, "library", logger=record.name, message=record.getMessage(), exc_info=record.exc_info)
 
 
 def _serialize(event: Any, default: Any = None, **_: Any) -> str:
@@ -71,7 +87,7 @@ class AccessLog:
         self._enabled = LEVELS[level] <= LEVELS["info"]
         self._delay = delay
         self._descriptor = descriptor
-        self._lines: list[bytes] = []
+        self._lines: list[_Line] = []
         self._encoder = msgspec.json.Encoder()
 
     def write(self, method: str, route: str, status: int, seconds: float, context: RequestContext) -> None:
@@ -94,11 +110,11 @@ class AccessLog:
             credential_id=context.credential_id,
             ip=context.ip,
         )
-        self._lines.append(self._encoder.encode(line))
+        self._lines.append(line)
 
     def flush(self) -> None:
         """Write what has gathered."""
         lines, self._lines = self._lines, []
-        data = b"".join(line + b"\n" for line in lines)
+        data = self._encoder.encode_lines(lines)
         while data:
             data = data[os.write(self._descriptor, data) :]

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 LATENCY_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -61,6 +61,28 @@ class HttpMetrics(Collector):
         return [family]
 
 
+class Tally(Collector):
+    """A counter with labels, for the hot path: like `HttpMetrics`, it counts on one thread and so takes no lock."""
+
+    def __init__(self, name: str, documentation: str, labels: tuple[str, ...], registry: CollectorRegistry) -> None:
+        self._name = name
+        self._documentation = documentation
+        self._labels = labels
+        self._counts: dict[tuple[str, ...], int] = {}
+        registry.register(self)
+
+    def add(self, values: tuple[str, ...]) -> None:
+        """Count one, under the values of the labels."""
+        self._counts[values] = self._counts.get(values, 0) + 1
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        """Give the registry what was counted."""
+        family = CounterMetricFamily(self._name, self._documentation, labels=self._labels)
+        for values, count in self._counts.items():
+            family.add_metric(values, count)
+        return [family]
+
+
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -69,4 +91,13 @@ def render(registry: CollectorRegistry) -> bytes:
     return generate_latest(registry)
 
 
-__all__ = ["CONTENT_TYPE", "LATENCY_BUCKETS", "CollectorRegistry", "Counter", "Histogram", "HttpMetrics", "render"]
+__all__ = [
+    "CONTENT_TYPE",
+    "LATENCY_BUCKETS",
+    "CollectorRegistry",
+    "Counter",
+    "Histogram",
+    "HttpMetrics",
+    "Tally",
+    "render",
+]

@@ -7,6 +7,7 @@ the requests they carry (a batch has many parents, so links, as OpenTelemetry's 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -29,6 +30,7 @@ from opentelemetry.trace import (
 from shared.web.context import RequestContext
 
 MAX_LINKS = 32
+CLOSE_SECONDS = 3.0
 
 
 class Tracing:
@@ -82,9 +84,11 @@ class Tracing:
             yield f"00-{made.trace_id:032x}-{made.span_id:016x}-{int(made.trace_flags):02x}"
 
     def close(self) -> None:
-        """Export what is left; waits a bounded time."""
+        """Export what is left; waits a bounded time, for a collector that is away must not hold up the stop."""
         if self._provider is not None:
-            self._provider.shutdown()
+            last = threading.Thread(target=self._provider.shutdown, daemon=True)
+            last.start()
+            last.join(CLOSE_SECONDS)
 
 
 def traceparent_of(context: RequestContext) -> str | None:

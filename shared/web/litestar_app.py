@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 from litestar import Litestar, Request, Response, Router
 from litestar.connection import ASGIConnection
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFoundException
 from litestar.handlers import ASGIRouteHandler
 from litestar.handlers.base import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
@@ -82,6 +84,7 @@ def make_app(
                 f"This route has no query parameter {unknown[0][:100]!r}. {way_out}",
                 errors=[ProblemError(parameter=name[:100], detail="unknown parameter") for name in unknown],
             )
+        _refuse_repeated(name for name, _ in connection.query_params.multi_items())
         if connection.scope.get("method") == "OPTIONS":
             return  # Litestar's own answer: the methods of the route, and no more
         permission = handler.opt["permission"]
@@ -94,7 +97,7 @@ def make_app(
     def render(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
         context: RequestContext = context_of(request.scope)
         report_problem(logger, error, context)
-        problem = problem_from(error)
+        problem = _with_way_out(problem_from(error), error, request.scope)
         return Response(
             msgspec.json.encode(problem.document(context.request_id)),
             status_code=problem.status,
@@ -124,6 +127,32 @@ def make_app(
     return app
 
 
+def _refuse_repeated(names: Iterable[str]) -> None:
+    """Raise a 400 problem when a query parameter is given twice: all but one of its values would be dropped."""
+    faults = [
+        ProblemError(parameter=name, detail=f"is given {count} times; give it once")
+        for name, count in sorted(Counter(names).items())
+        if count > 1
+    ]
+    if faults:
+        detail = "; ".join(f"{fault.parameter}: {fault.detail}" for fault in faults)
+        raise Problem("validation_failed", f"{detail}.", errors=faults)
+
+
+def _with_way_out(problem: Problem, error: Exception, scope: Any) -> Problem:
+    """Say what to ask instead where only the router spoke: it says no more than that it found nothing."""
+    asked = scope["path"][:100]
+    if isinstance(error, MethodNotAllowedException):
+        allowed = dict(problem.headers).get("allow", "")
+        detail = f"{asked} does not take {scope['method'][:20]}. It takes {allowed}."
+    elif isinstance(error, NotFoundException):
+        paths = dict.fromkeys(path_template(path) for _, path, _ in routes_with_permissions(scope["litestar_app"]))
+        detail = f"There is nothing at {asked!r}. This service has {', '.join(paths)}."
+    else:
+        return problem
+    return Problem(problem.code, detail, headers=problem.headers)
+
+
 def lean_operations(app: Litestar) -> tuple[LeanOperation, ...]:
     """Return the bare ASGI routes of an application."""
     found: tuple[LeanOperation, ...] = app.opt["lean"]
@@ -142,3 +171,8 @@ def routes_with_permissions(app: Litestar) -> list[tuple[str, str, str]]:
                 (m, route.path, handler.opt.get("permission", "")) for m in methods if m not in ("OPTIONS", "HEAD")
             ]
     return sorted(rows, key=lambda row: (row[1], row[0]))
+
+
+def path_template(path: str) -> str:
+    """Write a path as OpenAPI does: `{event_id}` where Litestar has `{event_id:str}`."""
+    return re.sub(r":\w+}", "}", path)

@@ -15,7 +15,7 @@ from litestar import Litestar
 
 from shared.credentials import PERMISSION_KEYS
 from shared.problems import ProblemDocument
-from shared.web.litestar_app import PUBLIC, LeanOperation, lean_operations, routes_with_permissions
+from shared.web.litestar_app import PUBLIC, LeanOperation, lean_operations, path_template, routes_with_permissions
 
 _SECURITY = {"api_key": {"type": "http", "scheme": "bearer", "bearerFormat": "ply_<id>.<secret>"}}
 _STATUSES = {
@@ -45,7 +45,7 @@ def document_of(app: Litestar) -> dict[str, Any]:
     schemas.update(problem)
     _forbid_unknown_fields(schemas)
     for method, path, permission in routes_with_permissions(app):
-        operation = document["paths"].get(_template(path), {}).get(method.lower())
+        operation = document["paths"].get(path_template(path), {}).get(method.lower())
         if operation is not None:
             _complete(operation, permission)
     return _legible(document)
@@ -60,13 +60,6 @@ def _legible(document: dict[str, Any]) -> dict[str, Any]:
     text = text.replace('"oneOf":', '"anyOf":')
     legible: dict[str, Any] = msgspec.json.decode(text)
     return legible
-
-
-def _template(path: str) -> str:
-    # Litestar writes `{event_id:str}` where OpenAPI has `{event_id}`.
-    return "/".join(
-        part.split(":")[0] + "}" if part.startswith("{") and ":" in part else part for part in path.split("/")
-    )
 
 
 def _add_lean(document: dict[str, Any], lean: LeanOperation) -> None:

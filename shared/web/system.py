@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response, get
@@ -49,27 +49,34 @@ class Build(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """Which code and which schema this is; `schema_version` is the last applied migration."""
+    """Which code and which schema this is; `schema_version` is the last applied migration.
+
+    Each service adds the version of the documents that it writes or reads.
+    """
 
     build: Build
     schema_version: str | None
     service: str
     service_version: str
-    trace_version: int
 
 
+V = TypeVar("V", bound=Version)
 ReadyProbe = Callable[[], Awaitable[Sequence[ReadyCheck]]]
 
 
 def system_handlers(
     *,
     service: str,
-    version: Callable[[], Awaitable[Version]],
+    version: Callable[[], Awaitable[V]],
+    version_kind: type[V],
     probe: ReadyProbe,
     registry: CollectorRegistry,
     before_metrics: Callable[[], Awaitable[None]],
 ) -> list[HTTPRouteHandler]:
-    """Make the handlers; `before_metrics` refreshes the gauges that are read from the database."""
+    """Make the handlers; `before_metrics` refreshes the gauges that are read from the database.
+
+    Each of them answers HEAD too, as monitors ask: like GET, and the server leaves the body out.
+    """
 
     @get("/api/v1/health", opt={"permission": PUBLIC}, summary="Is the process alive?", tags=["system"])
     async def get_health(request: Request[Any, Any, Any]) -> Answer[Health]:
@@ -92,9 +99,15 @@ def system_handlers(
             data=Ready(checks=checks, ready=True, service=service), request_id=context_of(request.scope).request_id
         )
 
-    @get("/api/v1/version", opt={"permission": PUBLIC}, summary="Which code and schema is this?", tags=["system"])
-    async def get_version(request: Request[Any, Any, Any]) -> Answer[Version]:
-        """Shows the service's version, the last applied migration and the version of the trace."""
+    @get(
+        "/api/v1/version",
+        opt={"permission": PUBLIC},
+        summary="Which code and schema is this?",
+        tags=["system"],
+        signature_namespace={"V": version_kind},  # what the OpenAPI document is to show
+    )
+    async def get_version(request: Request[Any, Any, Any]) -> Answer[V]:
+        """Shows the service's version, the last applied migration and the version of what it writes or reads."""
         return Answer(data=await version(), request_id=context_of(request.scope).request_id)
 
     @get(
@@ -109,4 +122,18 @@ def system_handlers(
         await before_metrics()
         return Response(render(registry), media_type=CONTENT_TYPE)
 
-    return [get_health, get_ready, get_version, get_metrics]
+    handlers: list[HTTPRouteHandler] = [get_health, get_ready, get_version, get_metrics]
+    return [*handlers, *map(_head, handlers)]
+
+
+def _head(handler: HTTPRouteHandler) -> HTTPRouteHandler:
+    """Make the HEAD twin of a handler of GET; the OpenAPI document need not say everything twice."""
+    (path,) = handler.paths
+    return HTTPRouteHandler(
+        path,
+        http_method="HEAD",
+        include_in_schema=False,
+        media_type=handler.media_type,
+        opt=dict(handler.opt),
+        signature_namespace=handler.signature_namespace,
+    )(handler.fn)

@@ -53,7 +53,7 @@ def actor(binding: str = "um_alice_finance_reviewer", /, **changes: Any) -> dict
 
 
 def question(**changes: Any) -> dict[str, Any]:
-    """The first question of domain.md §4, which is allowed; a change to None leaves the field out."""
+    """The first question of the worked example, which is allowed; a change to None leaves the field out."""
     plain = {"actor": actor(), "action": "approve", "resource_type": "invoice", "resource_id": "invoice_001"}
     return {name: value for name, value in (plain | changes).items() if value is not None}
 

@@ -1,4 +1,4 @@
-"""authz with the worked example of domain.md §4 and API keys: as a database to copy, and running.
+"""authz with the worked example of README.md and API keys: as a database to copy, and running.
 
 `authz` is for one test alone, `finance` for all tests of a module that only ask: those run in one event loop, by
 `pytestmark = pytest.mark.asyncio(loop_scope="module")`.

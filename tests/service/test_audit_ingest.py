@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shared.canonical import canonical_json
+from shared.envelope import ENVELOPE_VERSION
 from shared.identifiers import new_uuid7
 from tests.audit_events import change, decision
 from tests.conftest import ServiceDatabase
@@ -179,6 +180,7 @@ async def test_ready_says_who_writes_and_how_much_there_is(audit: RunningAudit) 
     assert (await check(audit, "migrations"))["ok"]
     version = (await audit.client.get("/api/v1/version")).json()["data"]
     assert (version["service"], version["schema_version"]) == ("audit", "0002.credential")
+    assert (version["event_version"], "trace_version" in version) == (ENVELOPE_VERSION, False)
 
 
 async def test_a_database_that_is_not_migrated_makes_it_unready_and_says_why(audit: RunningAudit) -> None:

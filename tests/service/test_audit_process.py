@@ -74,6 +74,12 @@ class Process:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
+    def answer_to(self, head: bytes) -> bytes:
+        """All bytes that come back for a request without a body, which must ask to close the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as connection:
+            connection.sendall(head)
+            return b"".join(iter(lambda: connection.recv(65_536), b""))
+
     async def post(self, events: list[dict[str, Any]]) -> int:
         """Send a batch; the status, 0 when the connection broke."""
         try:
@@ -107,6 +113,25 @@ async def test_sigterm_answers_what_is_in_flight_and_exits_clean(stored: AuditDa
     leaves = stored.leaves()
     assert set(statuses) == {200}
     assert len(leaves) == 1_600
+
+
+async def test_what_the_server_itself_does_with_heads_of_requests(stored: AuditDatabase) -> None:
+    service = Process(stored.database, "audit@one")
+    try:
+        await service.become("leader")
+        close = b" HTTP/1.1\r\nhost: audit\r\nconnection: close\r\n"
+        for path in (b"/api/v1/health", b"/api/v1/ready", b"/api/v1/version", b"/metrics", b"/nowhere"):
+            head, _, body = service.answer_to(b"HEAD " + path + close + b"\r\n").partition(b"\r\n\r\n")
+            whole, _, content = service.answer_to(b"GET " + path + close + b"\r\n").partition(b"\r\n\r\n")
+            assert head.splitlines()[0] == whole.splitlines()[0]
+            assert (body, bool(content)) == (b"", True), path
+        # As many bytes as the server keeps, and the end of the headers is not among them.
+        refusal = service.answer_to((b"GET /api/v1/health" + close + b"x: ").ljust(128 * 1024, b"x"))
+        assert refusal.startswith(b"HTTP/1.1 431 ")
+        assert refusal.endswith(b"\r\n\r\n"), "it is no problem document: the service never saw the request"
+    finally:
+        service.kill()
+        await service.client.aclose()
 
 
 async def test_a_second_process_takes_over_from_one_that_was_killed(stored: AuditDatabase) -> None:

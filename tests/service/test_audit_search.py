@@ -217,6 +217,29 @@ async def test_an_unknown_parameter_is_refused_by_name(audit: RunningAudit) -> N
     assert (await audit.get(f"/events/{decision()['event_id']}", limit=1)).status_code == 400
 
 
+async def test_a_parameter_that_is_given_twice_is_refused_by_name(audit: RunningAudit) -> None:
+    await audit.ingest(decision(space_id="space_a"), decision(space_id="space_b"))
+    for path in ("/decisions", "/events"):
+        for name, values in [("space_id", ["space_a", "space_b"]), ("from_", ["yesterday"] * 2), ("limit", [1, 2, 3])]:
+            response = await audit.get(path, user_id="user_alice", **{name: values})
+            problem, named = response.json(), name.rstrip("_")
+            assert (response.status_code, problem["code"]) == (400, "validation_failed"), problem
+            detail = f"is given {len(values)} times; give it once"
+            assert problem["errors"] == [{"parameter": named, "detail": detail}]
+            assert problem["detail"] == f"{named}: {detail}."
+        both = (await audit.get(path, user_id=["u", "u"], action=["a", "b"])).json()
+        assert [fault["parameter"] for fault in both["errors"]] == ["action", "user_id"]
+        assert (await audit.get(path, nobody=["a", "b"])).json()["code"] == "unknown_parameter"
+
+
+async def test_an_unknown_path_is_answered_with_the_known_ones_as_a_client_would_write_them(
+    audit: RunningAudit,
+) -> None:
+    response = await audit.get("/event")
+    assert response.status_code == 404
+    assert "/api/v1/audit/events, /api/v1/audit/events/{event_id}, " in response.json()["detail"]
+
+
 async def test_another_kind_has_no_decisions(audit: RunningAudit) -> None:
     await audit.ingest(decision(), change())
     assert await audit.search("/decisions", kind="member_role.granted") == []

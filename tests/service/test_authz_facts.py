@@ -35,9 +35,12 @@ async def commands(finance_database: ServiceDatabase) -> AsyncIterator[Commands]
         yield Commands(pool, clock=utc_now, new_event_id=new_uuid7)
 
 
-async def test_a_warm_check_runs_no_statement_but_the_group_commit(finance_database: ServiceDatabase) -> None:
+@pytest.mark.parametrize("verdict_entries", [0, 100])
+async def test_a_warm_check_runs_no_statement_but_the_group_commit(
+    finance_database: ServiceDatabase, verdict_entries: int
+) -> None:
     statements = AuthzDatabase(finance_database).log_statements()
-    async with running_authz(finance_database) as authz:
+    async with running_authz(finance_database, verdict_entries=verdict_entries) as authz:
         await authz.become_ready()
         warm = (question(), question(action="reject"), question(resource_id="invoice_002"))
         for body in warm:
@@ -117,11 +120,11 @@ async def test_when_the_tail_is_cut_off_beyond_the_bound_facts_are_read_through(
     async with source.pool:
         asked = msgspec.convert(question(), Question)
         first = await source.facts.gather(asked)
-        assert decide(first.value, asked, utc_now()).decision == "allow"
+        assert decide(first.facts, asked, utc_now()).decision == "allow"
         assert source.tail.age == float("inf")  # it never followed: nothing in memory may be used
         revision = await commands.revoke_user_member(AUTHOR, "um_alice_finance_reviewer", "read-through test")
         second = await source.facts.gather(asked)
-        assert decide(second.value, asked, utc_now()).deny_code == "USER_MEMBER_REVOKED"
+        assert decide(second.facts, asked, utc_now()).deny_code == "USER_MEMBER_REVOKED"
         assert second.revision == revision
         assert len(source.facts.actors) == 0
 
@@ -141,7 +144,7 @@ async def test_facts_of_one_decision_are_never_of_two_revisions(
         async def gather() -> None:
             while not toggling.done():
                 known = await source.facts.gather(asked)
-                seen.append((known.revision, role_status(known.value), resource_status(known.value)))
+                seen.append((known.revision, role_status(known.facts), resource_status(known.facts)))
                 await asyncio.sleep(0)
 
         # Many at once: one finds in memory what another has just read, ahead of the tail.
@@ -172,7 +175,7 @@ async def test_what_was_read_ahead_of_the_tail_is_never_mixed_with_what_was_read
         await eventually(lambda: _is_known(source.facts, asked))
         second = await source.facts.gather(asked)
         for known in (second, await first):
-            assert (role_status(known.value), resource_status(known.value)) == ("disabled", "archived")
+            assert (role_status(known.facts), resource_status(known.facts)) == ("disabled", "archived")
             assert known.revision == 38
 
 

@@ -1,4 +1,4 @@
-"""The worked example of domain.md §4 over HTTP, through the real database, by check and by explain."""
+"""The worked example of README.md over HTTP, through the real database, by check and by explain."""
 
 from __future__ import annotations
 

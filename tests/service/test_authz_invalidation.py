@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest_asyncio
 
 from services.authz.engine import decide
 from services.authz.rows import GroupRow, MemberRoleRow, PermissionRow, ResourceRow, RolePermissionRow
+from shared.clock import utc_now
 from tests.service.authz_service import RunningAuthz, eventually, question
 from tests.service.authz_writer import AUTHOR, Writer, writing
 from tests.service.history import History, facts_of, verdict_of
@@ -117,6 +119,34 @@ async def test_an_answer_that_does_not_know_of_a_change_does_not_claim_its_revis
             data = await finance.decide()
             seen = data["revision"] >= revision
             assert data["allow"] == ((turn % 2 == 1) == seen), "the answer and its revision do not belong together"
+
+
+@pytest.mark.parametrize(
+    "kind, id_, begins, code",
+    [
+        ("user_member", "um_alice_finance_reviewer", False, "USER_MEMBER_EXPIRED"),
+        ("member_role", "mr_reviewer_finance_approver", False, "NO_MATCHING_PERMISSION"),
+        ("member_role", "mr_reviewer_finance_approver", True, "NO_MATCHING_PERMISSION"),
+    ],
+)
+async def test_a_validity_that_ends_or_begins_shows_at_that_moment_though_nothing_changes(
+    finance: RunningAuthz, writer: Writer, kind, id_, begins, code
+):
+    before, moment = writer.stored(kind, id_), utc_now() + timedelta(seconds=0.7)
+    limit = {"not_before" if begins else "expires_at": moment.isoformat()}
+    revision = await writer.change((kind, before | limit))
+    try:
+        answers = [await eventually(lambda: decided_since(finance, revision, question()))]
+        while utc_now() < moment + timedelta(seconds=0.1):
+            answers.append(await finance.decide())
+        assert {data["revision"] for data in answers} == {revision}
+        assert len({data["deny_code"] for data in answers}) == 2, "all were asked on one side of the moment"
+        for data in answers:
+            assert data["deny_code"] == (
+                None if (datetime.fromisoformat(data["decided_at"]) >= moment) == begins else code
+            )
+    finally:
+        await writer.change((kind, before))
 
 
 async def test_what_did_not_exist_is_found_once_it_is_made(finance: RunningAuthz, writer: Writer):

@@ -187,6 +187,35 @@ async def test_properties_and_conditions_that_are_stored_are_written_in_order_of
     assert decide(facts_of(trace), trace.question, trace.decided_at) == verdict_of(trace)
 
 
+# A chain of groups whose last has the longest path that there can be, and everything beside it as long as its law allows.
+GREATEST = (
+    """insert into authz.group (id, space_id, parent_group_id, key, name, path, created_at, updated_at, revision)
+    select 'deep_' || n, 'space_acme', case when n > 1 then 'deep_' || n - 1 end, repeat('k', 63), 'deep',
+        repeat(repeat('k', 63) || '.', n - 1) || repeat('k', 63), now(), now(), 36 from generate_series(1, 256) n""",
+    """update authz.user set email = repeat('😀', 318) || '@x' where id = 'user_alice'""",
+    """update authz.space set name = repeat('😀', 256)""",
+    """update authz.member set display_name = repeat('😀', 256)""",
+    """update authz.user_member set relation_type = repeat('😀', 256), expires_at = '9999-12-31T23:59:59.999999Z'
+    where status = 'active'""",
+    """update authz.member_role set scope_anchor_group_id = 'deep_256', not_before = '0001-01-01T00:00:00Z'""",
+    """update authz.permission set condition = jsonb_build_object('a', repeat('x', 1991))""",
+    """update authz.resource set group_id = 'deep_256', external_id = repeat('😀', 256),
+    properties = jsonb_build_object('a', repeat('x', 16375))""",
+)
+
+
+@pytest.mark.parametrize("action", ["approve", "reject"])
+async def test_rows_that_are_as_large_as_the_laws_let_them_be_are_decided_on(finance_database, action):
+    for statement in GREATEST:
+        AuthzDatabase(finance_database).sql(statement)
+    async with running_authz(finance_database) as authz:
+        event, trace = await recorded(authz, question(action=action))
+    assert trace.target.group is not None
+    assert len(trace.target.group.path) == 16_383
+    assert (event, trace.omitted_candidates) == (canonical(event), 0)
+    assert decide(facts_of(trace), trace.question, trace.decided_at) == verdict_of(trace)
+
+
 def structs_within(kind: Any) -> Iterator[type[msgspec.Struct]]:
     """Every Struct that a value of this type can hold, itself first."""
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from tests.collector import Collector
 from tests.conftest import ServiceDatabase
 from tests.service.authz_service import CHECK, EXPLAIN, RunningAuthz, bearer, question, running_authz
 
@@ -133,37 +129,12 @@ async def test_the_ids_stand_in_the_log_line_of_the_request(finance_database: Se
     assert not any(bearer("caller")["authorization"].split(".")[1] in json.dumps(line) for line in lines)
 
 
-class Collector(ThreadingHTTPServer):
-    """Takes spans by OTLP over HTTP, as a collector does."""
-
-    def __init__(self) -> None:
-        spans = self.spans = list[Span]()
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                export = ExportTraceServiceRequest()
-                export.ParseFromString(self.rfile.read(int(self.headers["content-length"])))
-                for resource in export.resource_spans:
-                    spans.extend(span for scope in resource.scope_spans for span in scope.spans)
-                self.send_response(200)
-                self.end_headers()
-
-            def log_message(self, *_: Any) -> None: ...
-
-        super().__init__(("127.0.0.1", 0), Handler)
-
-
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
-    """A collector that the service is told to export to, without compression."""
+    """A collector that the service is told to export to."""
     with Collector() as collector:
-        thread = threading.Thread(target=collector.serve_forever)
-        thread.start()
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         yield collector
-        collector.shutdown()
-        thread.join()
 
 
 async def test_the_ids_stand_in_the_span_that_is_exported_and_the_event_names_that_span(
@@ -182,12 +153,11 @@ async def test_the_ids_stand_in_the_span_that_is_exported_and_the_event_names_th
     spans = {span.name: span for span in collector.spans}
     for path, origin in origins.items():
         span = spans[f"POST {path}"]
-        assert span.trace_id.hex() == origin["trace_id"] == TRACE_ID
-        assert span.parent_span_id.hex() == SPAN_ID
-        assert span.span_id.hex() == origin["span_id"] != SPAN_ID
-        attributes = {attribute.key: attribute.value for attribute in span.attributes}
-        assert attributes["plystra.request_id"].string_value == origin["request_id"]
-        assert attributes["http.response.status_code"].int_value == 200
+        assert span.trace_id == origin["trace_id"] == TRACE_ID
+        assert span.parent_id == SPAN_ID
+        assert span.span_id == origin["span_id"] != SPAN_ID
+        assert span.attributes["plystra.request_id"] == origin["request_id"]
+        assert span.attributes["http.response.status_code"] == 200
     assert linked == [f"00-{TRACE_ID}-{origins[CHECK]['span_id']}-01"]
 
 
@@ -197,6 +167,6 @@ async def test_a_request_without_a_trace_begins_one_when_spans_are_exported(
     async with running_authz(finance_database) as authz:
         data = await authz.decide()
         origin = authz.event(data["decision_id"])["data"]["request"]
-    (span,) = [span for span in collector.spans if span.name == f"POST {CHECK}"]
-    assert (span.trace_id.hex(), span.span_id.hex()) == (origin["trace_id"], origin["span_id"])
-    assert span.parent_span_id == b""
+    (span,) = collector.named("plystra-authz", f"POST {CHECK}")
+    assert (span.trace_id, span.span_id) == (origin["trace_id"], origin["span_id"])
+    assert span.parent_id == ""

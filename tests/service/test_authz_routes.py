@@ -95,6 +95,18 @@ async def test_the_metrics_are_for_who_may_read_them(finance: RunningAuthz):
     assert "plystra_authz_outbox_depth" in response.text
 
 
+@pytest.mark.parametrize("path", [path for method, path, _ in ROUTES if method == "GET"])
+async def test_head_is_answered_like_get_without_a_body(finance: RunningAuthz, path):
+    for key in ("watcher", None):
+        asked, whole = await send(finance, "HEAD", path, key), await send(finance, "GET", path, key)
+        assert (asked.status_code, asked.content) == (whole.status_code, b"")
+        assert asked.headers["content-type"] == whole.headers["content-type"]
+        assert asked.headers["x-request-id"]
+    response = await send(finance, "POST", path)
+    problem_of(response, 405, "method_not_allowed")
+    assert {"GET", "HEAD"} <= set(response.headers["allow"].split(", "))
+
+
 NOW = datetime.now(UTC)
 
 
@@ -141,6 +153,20 @@ async def test_another_method_than_post_is_refused_with_the_one_to_use(finance: 
     response = await send(finance, method, path, "caller")
     problem_of(response, 405, "method_not_allowed")
     assert "POST" in response.headers["allow"]
+
+
+async def test_a_refused_method_is_told_which_ones_the_path_takes(finance: RunningAuthz):
+    problem = problem_of(await send(finance, "BREW", EXPLAIN, "caller"), 405, "method_not_allowed")
+    assert problem["detail"].startswith(f"{EXPLAIN} does not take BREW. It takes ")
+    assert set(problem["detail"].rstrip(".").split(" takes ")[-1].split(", ")) == {"POST", "OPTIONS"}
+
+
+async def test_who_asks_at_an_unknown_path_is_told_the_known_ones(finance: RunningAuthz):
+    problem = problem_of(await send(finance, "GET", "/api/v1/authz/chekc?a=1", "caller"), 404, "not_found")
+    assert problem["detail"].startswith("There is nothing at '/api/v1/authz/chekc'. This service has ")
+    assert all(path in problem["detail"] for _, path, _ in ROUTES)
+    long = problem_of(await send(finance, "GET", "/" + "x" * 5000, "caller"), 404, "not_found")
+    assert len(long["detail"]) < 500
 
 
 @pytest.mark.parametrize("method, path, _permission", ROUTES)

@@ -89,6 +89,11 @@ class Load:
         goal = self.answered + more
         wait_until(lambda: self.answered >= goal, seconds, f"{more} more answers")
 
+    @property
+    def in_flight(self) -> int:
+        """How many questions were sent and wait for their answer."""
+        return sum(asked.end == "cut" and not asked.why for asked in list(self.asked))
+
     def ended(self, end: End) -> list[Asked]:
         """The questions that ended so."""
         return [asked for asked in self.asked if asked.end == end]

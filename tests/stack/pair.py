@@ -6,7 +6,8 @@ A test is the orchestrator: what it kills it starts again. Only processes that w
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -167,4 +168,22 @@ def session_of(server: EmbeddedPostgres, name: str) -> int:
     query = "select pid from pg_stat_activity where application_name like %s limit 1"
     with connect(server.superuser_dsn) as connection:
         row = wait_until(lambda: connection.execute(query, [f"%{name}"]).fetchone(), what=f"a session of the {name}")
+    return int(row[0])
+
+
+@contextmanager
+def held(database: ServiceDatabase, table: str) -> Iterator[None]:
+    """Let nobody insert into a table for as long as the block lasts."""
+    with connect(database.superuser_dsn) as connection, connection.transaction():
+        connection.execute("set local lock_timeout = '10s'")
+        connection.execute(f"lock table {table} in share row exclusive mode")
+        yield
+
+
+def waiting_sessions(database: ServiceDatabase) -> int:
+    """How many sessions wait for a lock."""
+    query = "select count(*) from pg_locks l join pg_stat_activity a using (pid) where a.datname = %s and not l.granted"
+    with connect(database.superuser_dsn) as connection:
+        row = connection.execute(query, [database.name]).fetchone()
+    assert row is not None
     return int(row[0])

@@ -13,11 +13,13 @@ import pytest
 
 from shared.embedded.server import EmbeddedPostgres
 from tests.stack.load import Load
-from tests.stack.pair import Pair, session_of
+from tests.stack.pair import Pair, held, session_of, waiting_sessions
 from tests.stack.process import Service, wait_until
 from tests.stack.proof import faults_of
 
 Crash = Callable[[], None]
+
+CONNECTIONS = 8
 
 
 def kill_process(service: Service, find: Callable[[], int | None]) -> None:
@@ -93,6 +95,38 @@ def crash_under_load(pair: Pair, crashes: list[Crash], chance: random.Random, na
             # Now and then nothing has recovered yet from the crash before.
             load.wait_answers(chance.choice([0, 5, 15, 30, 50]))
             crash()
+        assert_nothing_is_lost(pair, load)
+
+
+def test_no_answer_leaves_before_its_decision_is_committed(pair: Pair) -> None:
+    pair.wait_drained()
+    key = pair.secrets.caller_key
+    with Load(pair.urls["authz"], key, name="early", connections=CONNECTIONS, rate=1_000) as load:
+        load.wait_answers(20)
+        with held(pair.databases["authz"], "authz.outbox"):
+            answered = load.answered
+            wait_until(lambda: waiting_sessions(pair.databases["authz"]), what="a commit that waits")
+            wait_until(lambda: load.in_flight == CONNECTIONS, what="a question without answer on each connection")
+            crash_worker(pair, pair.authz)
+            # What was committed before the lock was granted may have been on its way.
+            assert load.answered <= answered + CONNECTIONS
+        assert_nothing_is_lost(pair, load)
+    assert load.ended("cut")
+
+
+def test_nothing_counts_as_delivered_before_audit_has_committed_it(pair: Pair) -> None:
+    pair.wait_drained()
+    size = pair.log_size()
+    with Load(pair.urls["authz"], pair.secrets.caller_key, name="unheard") as load:
+        with held(pair.databases["audit"], "audit.entry"):
+            wait_until(lambda: waiting_sessions(pair.databases["audit"]), what="an append that waits")
+            load.wait_answers(50)
+            answered = load.answered
+            # The log stands still, so what it doesn't have must wait for another delivery.
+            assert pair.waiting() >= size + answered - pair.log_size()
+            kill_process(pair.audit, pair.audit.worker)
+            pair.audit.wait_gone()
+        pair.audit.start()
         assert_nothing_is_lost(pair, load)
 
 

@@ -5,41 +5,22 @@ from __future__ import annotations
 import random
 import socket
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
 
 from shared.ctl.questions import QUESTIONS
-from tests.conftest import ServiceDatabase, connect
+from tests.conftest import connect
 from tests.stack.conftest import OpenPair
 from tests.stack.load import Load
-from tests.stack.pair import HOST, Pair
+from tests.stack.pair import HOST, Pair, held, waiting_sessions
 from tests.stack.process import Service, wait_until
 from tests.stack.proof import faults_of
 from tests.stack.test_outage import stray_event
 
 HELD = 12
-
-
-@contextmanager
-def held(database: ServiceDatabase, table: str) -> Iterator[None]:
-    """Let nobody insert into a table for as long as the block lasts."""
-    with connect(database.superuser_dsn) as connection, connection.transaction():
-        connection.execute("set local lock_timeout = '10s'")
-        connection.execute(f"lock table {table} in share row exclusive mode")
-        yield
-
-
-def waiting_inserts(database: ServiceDatabase) -> int:
-    query = "select count(*) from pg_locks l join pg_stat_activity a using (pid) where a.datname = %s and not l.granted"
-    with connect(database.superuser_dsn) as connection:
-        row = connection.execute(query, [database.name]).fetchone()
-    assert row is not None
-    return int(row[0])
 
 
 def is_listening(pair: Pair, name: str) -> bool:
@@ -64,9 +45,10 @@ def test_authz_answers_all_that_was_asked_before_it_ends(pair: Pair) -> None:
     with ThreadPoolExecutor(HELD) as pool:
         with held(pair.databases["authz"], "authz.outbox"):
             answers = ask_at_once(pair, pool)
-            wait_until(lambda: waiting_inserts(pair.databases["authz"]), what="a commit that waits")
+            wait_until(lambda: waiting_sessions(pair.databases["authz"]), what="a commit that waits")
             pair.authz.terminate()
             wait_until(lambda: not is_listening(pair, "authz"), what="the end of listening")
+            time.sleep(1)  # as long as a server that doesn't wait would need to end
             assert pair.authz.is_running
         responses = [answer.result() for answer in answers]
     # Those that came in while the first commit was waiting were queued behind it, and are answered as well.
@@ -111,9 +93,10 @@ def test_audit_answers_the_batch_that_it_has_before_it_ends(pair: Pair) -> None:
     with ThreadPoolExecutor(1) as pool:
         with held(pair.databases["audit"], "audit.entry"):
             answer = pool.submit(send)
-            wait_until(lambda: waiting_inserts(pair.databases["audit"]), what="an append that waits")
+            wait_until(lambda: waiting_sessions(pair.databases["audit"]), what="an append that waits")
             pair.audit.terminate()
             wait_until(lambda: not is_listening(pair, "audit"), what="the end of listening")
+            time.sleep(1)  # as above
         assert answer.result().json()["data"]["entries"][0]["status"] == "appended"
     assert pair.audit.wait_ended() == 0
     pair.audit.wait_gone()

@@ -214,17 +214,17 @@ def test_a_cut_of_all_sessions_heals_by_itself(pair: Pair) -> None:
     assert faults_of(pair, load.asked) == []
 
 
-def test_a_session_that_hangs_in_the_server_is_given_up(own_pair: Pair, own_server: EmbeddedPostgres) -> None:
+def test_a_session_that_hangs_in_the_server_is_given_up(pair: Pair, server: EmbeddedPostgres) -> None:
     """While it is idle: stopped in the midst of a commit it would hold up the whole server."""
-    own_pair.wait_drained()
+    pair.wait_drained()
     with (
-        stopped(session_of(own_server, "outbox")),
-        Load(own_pair.urls["authz"], own_pair.secrets.caller_key, name="hang") as load,
+        stopped(session_of(server, "outbox")),
+        Load(pair.urls["authz"], pair.secrets.caller_key, name="hang") as load,
     ):
         load.wait_answers(50, 20)
-    own_pair.wait_drained()
+    pair.wait_drained()
     assert any(one.code == "decision_not_recorded" for one in load.asked)
-    assert faults_of(own_pair, load.asked) == []
+    assert faults_of(pair, load.asked) == []
 
 
 def test_a_restart_of_the_database_heals_by_itself(own_pair: Pair, own_server: EmbeddedPostgres) -> None:

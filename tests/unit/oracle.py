@@ -1,7 +1,7 @@
-"""A second evaluator, written from domain.md §2 alone, to check the engine against.
+"""A second evaluator, written from the rules of the evaluation and not from the engine, to check the engine against.
 
 It promises nothing but to be obvious: every step is computed whether or not an earlier one denied, faults are a set of which
-the first in domain.md's order is named, paths are lists of segments, and nothing is shared with the engine but the facts.
+the first in the order of the deny codes is named, paths are lists of segments, and only the facts are shared with the engine.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Opinion(NamedTuple):
 
 
 def consult(facts: Facts, question: Question, now: datetime) -> Opinion:
-    """Decide by exhaustion: every fault of every step, then the first one in domain.md's order."""
+    """Decide by exhaustion: every fault of every step, then the first one in the order of the deny codes."""
     candidates = [granted for granted in facts.granted if is_candidate(granted, question, now)]
     shown = [show(granted, facts, question) for granted in candidates]
     violated = faults(facts, question, now, candidates)

@@ -1,6 +1,6 @@
 """Scenarios: rows as an administrator would enter them, questions, and the answers one expects (tests/scenarios/*.yaml).
 
-Rows carry the field names of domain.md §1 and hold only what the laws let a store hold, so that one file can be put to
+Rows carry the field names of services/authz/rows.py and hold only what the laws let a store hold, so that one file can be put to
 the engine (here) and to a running service alike. What is spelled wrong in a file is refused.
 """
 

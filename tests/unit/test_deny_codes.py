@@ -72,7 +72,7 @@ FAULTS: dict[str, list[tuple[str, Any]]] = {
 }
 CASES = [(code, where, value) for code, faults in FAULTS.items() for where, value in faults]
 
-# The first fault of each code up to the search for candidates, in the order in which domain.md §2 lists the codes,
+# The first fault of each code up to the search for candidates, in the order in which docs/architecture.md lists the codes,
 # then one that leaves a candidate which does not cover.
 STEPWISE = {code: FAULTS[code][0] for code in FAULTS if code not in NEAREST_FIRST}
 STEPWISE["SCOPE_OUT_OF_BOUNDS"] = FAULTS["SCOPE_OUT_OF_BOUNDS"][3]

@@ -1,4 +1,4 @@
-"""The worked example of domain.md §4, as values: no store, no clock, the table row by row."""
+"""The worked example of README.md, as values: no store, no clock, question by question."""
 
 from __future__ import annotations
 

@@ -13,7 +13,14 @@ from litestar.exceptions import HTTPException, MethodNotAllowedException, NotFou
 from shared.problems import PROBLEMS, Problem, ProblemError, retry_later
 from shared.web.answers import problem_from
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "problems.md"
+REPOSITORY = Path(__file__).parents[2]
+DOCUMENT = REPOSITORY / "docs" / "problems.md"
+SOURCES = [
+    file.read_text(encoding="utf-8")
+    for folder in ("services", "shared")
+    for file in (REPOSITORY / folder).rglob("*.py")
+    if file != REPOSITORY / "shared" / "problems.py"
+]
 ROW = re.compile(r"^\| `(\w+)` \| (\d{3}) \| (.+?) \| (.+) \|$", re.MULTILINE)
 
 
@@ -27,6 +34,11 @@ def test_the_document_lists_every_code_with_its_status_and_title():
 def test_the_document_says_for_every_code_what_to_do():
     for code, _, _, way_out in ROW.findall(DOCUMENT.read_text(encoding="utf-8")):
         assert way_out.endswith("."), code
+
+
+@pytest.mark.parametrize("code", PROBLEMS)
+def test_every_code_can_occur(code):
+    assert any(f'"{code}"' in text for text in SOURCES), "nothing raises it"
 
 
 @pytest.mark.parametrize("code", PROBLEMS)

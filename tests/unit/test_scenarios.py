@@ -50,7 +50,7 @@ def test_the_oracle_answers_as_the_scenario_expects(scenario: Scenario, asked: A
 
 def test_the_scenarios_together_show_every_outcome_that_a_lawful_store_can_lead_to() -> None:
     answers = {asked.answer for scenario in SCENARIOS.values() for asked in scenario.asked}
-    # A Permission of scope `global` is refused when it is written (domain.md §1), so no store leads there.
+    # A Permission of scope `global` is refused when it is written, so no store leads there.
     assert answers == EVERY_DENY_CODE - {"GLOBAL_SCOPE_DISABLED"} | {"allow"}
 
 

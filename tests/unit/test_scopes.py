@@ -1,4 +1,4 @@
-"""What each scope covers, with its edges: the table of scopes in domain.md §2."""
+"""What each scope covers, with its edges: scope by scope."""
 
 from __future__ import annotations
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from rich.pretty import pretty_repr
 
+from shared.ctl.home import Secrets
 from shared.settings import (
     PREFIXES,
     AuditSettings,
@@ -199,3 +201,11 @@ def test_the_document_lists_every_setting_with_its_default_and_meaning():
     )
     listed = {line.split("`")[1] for rows in wanted.values() for line in rows}
     assert listed == known_variables()
+
+
+@pytest.mark.parametrize("show", [repr, str, pretty_repr], ids=["repr", "str", "rich"])
+def test_settings_and_secrets_can_be_shown_without_telling_a_password(show):
+    settings = AuthzSettings(app_dsn="postgresql://a:hunter2@b/c", audit_key="hunter2")
+    secrets = Secrets()
+    assert "hunter2" not in show([settings])
+    assert not [value for value in msgspec.structs.astuple(secrets) if value in show([secrets])]

@@ -1,4 +1,4 @@
-"""Worlds to decide in: one plain world that allows, small edits of it, and the worked example of domain.md §4.
+"""Worlds to decide in: one plain world that allows, small edits of it, and the worked example of README.md.
 
 The plain world: Alice acts as a reviewer whose role, anchored at `finance`, may approve invoices in the whole subtree;
 the invoice lies in `finance.apac`. A test changes one thing with `put` and looks at what comes of it.
@@ -168,7 +168,7 @@ _INVOICES = {"invoice_001": "finance.apac", "invoice_002": "legal.emea"}
 
 
 def finance_question(binding_id: str, action: str, invoice_id: str) -> Question:
-    """A row of the first column of domain.md §4: whose binding, which action, which invoice."""
+    """One of the worked example's questions: whose binding, which action, which invoice."""
     return Question(
         action=action,
         actor=ActorIds(

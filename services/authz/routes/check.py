@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 from litestar import Request, asgi, post
 from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.params import JSONBody
+from msgspec import Raw
 
 from services.authz.asking import CheckRequest, inline_facts, parse_check, question_of
 from services.authz.decisions import Decisions
 from services.authz.facts import STORED
 from services.authz.model import Trace
+from services.authz.settled import CheckData
 from shared.credentials import Authenticator
 from shared.problems import Problem
 from shared.web.answers import Answer
@@ -28,25 +29,10 @@ CHECK_PATH: Final = "/api/v1/authz/check"
 EXPLAIN_PATH: Final = "/api/v1/authz/explain"
 
 
-class CheckData(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision; `decision_id` is its event's id in the log, `revision` that of the facts it was taken on."""
-
-    allow: bool
-    decision: Literal["allow", "deny"]
-    deny_code: str | None
-    reason: str
-    decision_id: str
-    revision: int
-    decided_at: datetime
-
-
 class ExplainData(CheckData, frozen=True, kw_only=True):
     """A decision with everything that it was derived from."""
 
     trace: Trace
-
-
-_ENCODER: Final = msgspec.json.Encoder()
 
 
 def lean_check(decisions: Decisions, authenticator: Authenticator) -> LeanHandler:
@@ -57,11 +43,14 @@ def lean_check(decisions: Decisions, authenticator: Authenticator) -> LeanHandle
         context.credential_id = credential.credential_id
         credential.require("authz:check")
         demand_json(context.content_type)
-        question, inline = parse_check(await _read(receive))
-        if inline is not STORED:
-            credential.require("authz:check_inline")
-        trace = await decisions.decide(question, inline, context)
-        return _ENCODER.encode(Answer(data=_data(CheckData, trace, {}), request_id=context.request_id))
+        body = await _read(receive)
+        taken = decisions.recall(body)
+        if taken is None:
+            question, inline = parse_check(body)
+            if inline is not STORED:
+                credential.require("authz:check_inline")
+            taken = await decisions.take(question, inline, body=body)
+        return (await decisions.record(taken, context)).answer
 
     return check
 
@@ -90,8 +79,11 @@ def check_handlers(decisions: Decisions, authenticator: Authenticator) -> list[A
         if inline is not STORED:
             credential = await authenticator.authenticate(context.authorization)
             credential.require("authz:check_inline")
-        trace = await decisions.decide(question, inline, context)
-        return Answer(data=_data(ExplainData, trace, {"trace": trace}), request_id=context.request_id)
+        given = await decisions.record(await decisions.take(question, inline), context)
+        # The trace is returned as it was recorded, byte for byte.
+        decided = msgspec.json.decode(given.answer, type=Answer[CheckData]).data
+        trace: Any = Raw(given.trace)
+        return Answer(data=ExplainData(**msgspec.structs.asdict(decided), trace=trace), request_id=context.request_id)
 
     return [check, explain]
 
@@ -107,16 +99,3 @@ async def _read(receive: Any) -> bytes:
     if len(body) > MAX_BODY_BYTES:
         raise too_large()
     return body
-
-
-def _data(kind: Any, trace: Trace, more: dict[str, Trace]) -> Any:
-    return kind(
-        allow=trace.decision == "allow",
-        decision=trace.decision,
-        deny_code=trace.deny_code,
-        reason=trace.reason,
-        decision_id=trace.decision_id,
-        revision=trace.revision,
-        decided_at=trace.decided_at,
-        **more,
-    )
