@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable, Sequence
 from typing import Final
+
+import psycopg
 
 from benchmarks import load
 from benchmarks.figures import machine, spread
@@ -14,6 +17,9 @@ from benchmarks.pair import Pair, running_echo, running_pair
 CONNECTIONS: Final = (1, 32, 128)
 ROUNDS: Final = 5
 SECONDS: Final = 4.0
+# For the questions that are never asked twice: more in a round than can be answered, and together more than the verdicts
+# that are remembered (16,384), so that none of them still is when its round comes.
+INVOICES_PER_ROUND: Final = 24_000
 DRAIN_SECONDS: Final = 180.0
 
 
@@ -29,22 +35,35 @@ def bodies() -> list[str]:
         ("user_alice", "um_alice_finance_reviewer_expired", "approve", "invoice_001"),
         ("user_alice", "um_alice_finance_reviewer", "reject", "invoice_001"),
     ]
-    return [
-        json.dumps(
-            {
-                "actor": {
-                    "user_id": user,
-                    "member_id": "member_finance_reviewer",
-                    "user_member_id": binding,
-                    "space_id": "space_acme",
-                },
-                "action": action,
-                "resource_type": "invoice",
-                "resource_id": resource,
-            }
+    return [_body(*binding) for binding in bindings]
+
+
+def _body(user: str, binding: str, action: str, resource: str) -> str:
+    actor = {
+        "user_id": user,
+        "member_id": "member_finance_reviewer",
+        "user_member_id": binding,
+        "space_id": "space_acme",
+    }
+    return json.dumps({"actor": actor, "action": action, "resource_type": "invoice", "resource_id": resource})
+
+
+def _invoices(turn: int) -> list[str]:
+    """The questions of one round, each about another invoice and none in any other round."""
+    first = turn * INVOICES_PER_ROUND
+    asked = ("user_alice", "um_alice_finance_reviewer", "approve")
+    return [_body(*asked, f"bench_{number}") for number in range(first, first + INVOICES_PER_ROUND)]
+
+
+def _make_invoices(pair: Pair) -> None:
+    """Make the invoices that `_invoices` asks about, past the command path: a hundred thousand changes take too long."""
+    with psycopg.connect(pair.environment["PLYSTRA_AUTHZ_DSN"], autocommit=True) as connection:
+        connection.execute(
+            "insert into authz.resource select (jsonb_populate_record(null::authz.resource,"
+            " to_jsonb(r) || jsonb_build_object('id', 'bench_' || n))).*"
+            " from authz.resource r, generate_series(0, %s) n where r.id = 'invoice_001'",
+            [ROUNDS * INVOICES_PER_ROUND],
         )
-        for user, binding, action, resource in bindings
-    ]
 
 
 def measure() -> None:
@@ -60,18 +79,25 @@ def measure() -> None:
         header = ("connections", "echo req/s", "check req/s", "ratio", "p50 ms", "p99 ms", "delivered/s meanwhile")
         print(" | ".join(header))
         for connections in CONNECTIONS:
-            _row(pair, echo, check, connections)
+            _row(pair, echo, check, connections, lambda _: bodies())
+        _drain(pair)
+        print("\nthe same, but no question is ever asked twice: facts in memory, each verdict evaluated anew")
+        _make_invoices(pair)
+        for turn in range(ROUNDS):
+            load.run(check, pair.admin_key, _invoices(turn), connections=128, seconds=SECONDS * 2)
+        _drain(pair)
+        _row(pair, echo, check, 32, _invoices)
         _drain(pair)
 
 
-def _row(pair: Pair, echo: str, check: str, connections: int) -> None:
+def _row(pair: Pair, echo: str, check: str, connections: int, asked: Callable[[int], Sequence[str]]) -> None:
     echoes: list[Measured] = []
     checks: list[Measured] = []
     delivered: list[float] = []
-    for _ in range(ROUNDS):
+    for turn in range(ROUNDS):
         echoes.append(load.run(echo, pair.admin_key, bodies(), connections=connections, seconds=SECONDS))
         before, started = pair.log_size(), time.monotonic()
-        checks.append(load.run(check, pair.admin_key, bodies(), connections=connections, seconds=SECONDS))
+        checks.append(load.run(check, pair.admin_key, asked(turn), connections=connections, seconds=SECONDS))
         delivered.append((pair.log_size() - before) / (time.monotonic() - started))
     errors = sum(m.errors for m in checks + echoes)
     cells = (
