@@ -61,6 +61,10 @@ class NewKey(msgspec.Struct, frozen=True, kw_only=True):
     secret_hash: bytes
     text: str
 
+    def __repr__(self) -> str:
+        """Name the key without its secret: a repr ends up in logs."""
+        return f"NewKey(credential_id={self.credential_id!r})"
+
 
 def hash_secret(secret: str) -> bytes:
     """Return what is stored of a secret."""

@@ -1,7 +1,7 @@
-"""The evaluation of domain.md §2 as one pure function: `decide(facts, question, now) -> Verdict`.
+"""The evaluation as one pure function: `decide(facts, question, now) -> Verdict`.
 
 No I/O, no clock, no randomness. Read `decide` first; each step is one small function below it, in the order
-in which the steps are taken. The independent evaluator in tests/unit/ is written from domain.md alone.
+in which the steps are taken. The independent evaluator in tests/unit/ shares no line with it.
 """
 
 from __future__ import annotations

@@ -209,7 +209,7 @@ StepResult = Literal["passed", "denied", "not_reached"]
 
 
 class Check(Fact, frozen=True, kw_only=True, omit_defaults=True):
-    """One step of the evaluation (domain.md §2) and its result."""
+    """One step of the evaluation and its result."""
 
     deny_code: str | None = None
     result: StepResult
@@ -247,7 +247,7 @@ class RequestOrigin(Fact, frozen=True, kw_only=True):
 
 
 class Trace(Fact, frozen=True, kw_only=True):
-    """The decision-time snapshot (domain.md §3): enough to explain and to derive the decision again."""
+    """The snapshot of a decision: enough to explain and to derive the decision again."""
 
     actor: ActorFacts
     candidates: tuple[Candidate, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -30,14 +31,27 @@ def is_listening(pair: Pair, name: str) -> bool:
 
 
 def ask_at_once(pair: Pair, pool: ThreadPoolExecutor) -> list[Any]:
-    """Send questions that will wait for their commit; the answers are those of the futures."""
+    """Send questions that will wait for their commit, and return when all are sent; the futures have the answers."""
+    sent = threading.Semaphore(0)
+
+    def notice(event: str, _: dict[str, Any]) -> None:
+        if event == "http11.send_request_body.complete":
+            sent.release()
 
     def ask(number: int) -> httpx.Response:
         with pair.client("authz") as client:
             question = QUESTIONS[number % len(QUESTIONS)]
-            return client.post("/api/v1/authz/check", json=question.body, headers={"x-request-id": f"held-{number}"})
+            return client.post(
+                "/api/v1/authz/check",
+                json=question.body,
+                headers={"x-request-id": f"held-{number}"},
+                extensions={"trace": notice},
+            )
 
-    return [pool.submit(ask, number) for number in range(HELD)]
+    answers = [pool.submit(ask, number) for number in range(HELD)]
+    for _ in range(HELD):
+        assert sent.acquire(timeout=10), "a question could not be sent"
+    return answers
 
 
 def test_authz_answers_all_that_was_asked_before_it_ends(pair: Pair) -> None:

@@ -204,3 +204,12 @@ def test_a_missing_permission_is_named():
     with pytest.raises(Problem, match="authz:explain") as caught:
         credential.require("authz:explain")
     assert caught.value.status == 403
+
+
+def test_the_repr_of_a_new_key_shows_no_secret() -> None:
+    key = new_key()
+    secret = key.text.partition(".")[2]
+    assert key.credential_id in repr(key)
+    assert secret not in repr(key)
+    assert key.secret_hash.hex() not in repr(key)
+    assert repr(key.secret_hash) not in repr(key)
