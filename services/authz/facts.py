@@ -108,7 +108,7 @@ class FactSource:
     async def gather(self, question: Question, inline: InlineFacts = STORED) -> Known:
         """Return the facts of a question and the revision that all of them are true as of."""
         for _ in range(ATTEMPTS):
-            if self._tail.age > self._staleness:
+            if self.known_revision() is None:
                 break
             facts = self._from_memory(question, inline)
             if facts is not None:

@@ -34,13 +34,6 @@ MAX_QUEUED: Final = 20_000
 Connect = Callable[[], Awaitable[Connection]]
 
 
-class EventTooLarge(Problem):
-    """The event has more bytes than the log takes; nothing was queued, and a shorter one may be tried."""
-
-    def __init__(self) -> None:
-        super().__init__("internal_error", "The decision's trace is too large to be recorded.")
-
-
 class _Pending(msgspec.Struct, frozen=True):
     event: bytes
     done: asyncio.Future[None]
@@ -109,10 +102,7 @@ class Recorder:
     async def record(
         self, kind: str, data: Any, *, event_id: str, occurred_at: datetime, traceparent: str | None = None
     ) -> None:
-        """Commit one event; returns when it is durable, raises a 503 problem when that can't be said of it.
-
-        Raises `EventTooLarge` when the event is no leaf.
-        """
+        """Commit one event; returns when it is durable, raises a 503 problem when that can't be said of it."""
         if self._writer_id is None or self._closing:
             raise retry_later("decision_not_recorded", "The outbox cannot be written at present; ask again.")
         if len(self._queue) >= MAX_QUEUED or not self._has_room(self._sequence - self._committed):
@@ -131,7 +121,8 @@ class Recorder:
             source=self._source,
         )
         if len(event) > MAX_LEAF_BYTES:
-            raise EventTooLarge
+            # Whoever writes events keeps them within this; one that audit never takes must not get into the outbox.
+            raise Problem("internal_error", "The decision's trace is too large to be recorded.")
         self._sequence += 1
         done = asyncio.get_running_loop().create_future()
         self._queue.append(_Pending(event, done, traceparent))

@@ -21,7 +21,8 @@ from shared.web.answers import Answer
 # What an event may need beyond the fixed part of its trace: the envelope, the request's origin, ids, times, revision.
 _ROOM_BYTES: Final = 3_072
 # No byte of JSON: inside a string it would be written \u0000.
-_GAP: Final[Any] = Raw(b"\x00")
+_MARK: Final = b"\x00"
+_GAP: Final[Any] = Raw(_MARK)
 
 
 class CheckData(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,12 +100,12 @@ def settle(facts: Facts, question: Question, now: datetime, inline: tuple[str, .
     )
     return Settled(
         after=after,
-        answer=tuple(encode_data(Answer(data=answer, request_id=_GAP)).split(b"\x00")),
+        answer=tuple(encode_data(Answer(data=answer, request_id=_GAP)).split(_MARK)),
         before=before,
         decision=verdict.decision,
         deny_code=verdict.deny_code or "",
         is_inline=bool(inline),
-        trace=tuple(_fitting(trace).split(b"\x00")),
+        trace=tuple(_fitting(trace).split(_MARK)),
     )
 
 
