@@ -17,6 +17,9 @@ from shared.identifiers import Id
 
 ENVELOPE_VERSION: Final = 1
 MAX_LEAF_BYTES: Final = 65_535
+# A batch is one JSON document of at most so many events and bytes, however small it is on its way.
+MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
+MAX_BATCH_EVENTS: Final = 1_000
 DECISION_MADE: Final = "decision.made"
 
 # The forms of an event's texts, each a regular expression of the whole text.

@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from services.authz.outbox import MAX_COMMIT_BYTES, MAX_COMMIT_EVENTS
+from services.authz.outbox import MAX_COMMIT_BYTES
 from services.authz.rows import (
     GroupRow,
     MemberRoleRow,
@@ -32,8 +32,9 @@ from services.authz.rows import (
 from services.authz.store import SQL
 from shared.canonical import canonical_json
 from shared.clock import Clock, epoch_microseconds
+from shared.compression import new_compressor
 from shared.db import Pool, Session
-from shared.envelope import MAX_LEAF_BYTES, encode_event
+from shared.envelope import MAX_BATCH_EVENTS, MAX_LEAF_BYTES, encode_event
 from shared.problems import Problem
 
 # The entity of each row, and the kind of the event that makes one.
@@ -141,9 +142,12 @@ class Commands:
         except asyncpg.IntegrityConstraintViolationError as error:
             raise Problem("conflict", f"This breaks the rule {error.constraint_name}: {error}.") from error
         last = first + len(changes) - 1
+        compress = new_compressor()
         for start, stop in _deliveries(events):
             run = b",".join(events[start:stop])
-            await connection.execute(SQL["record_events"], writer_id, first - 1 + start, first - 2 + stop, None, run)
+            await connection.execute(
+                SQL["record_events"], writer_id, first - 1 + start, first - 2 + stop, None, compress(run), len(run)
+            )
         await connection.fetch(SQL["notify_changes"], str(last))
         return last
 
@@ -209,7 +213,7 @@ def _deliveries(events: Sequence[bytes]) -> Iterator[tuple[int, int]]:
     """Cut the events of a transaction into runs (start, stop) that the relay can deliver, each as one row."""
     start = size = 0
     for index, event in enumerate(events):
-        if index - start == MAX_COMMIT_EVENTS or size + len(event) + 1 > MAX_COMMIT_BYTES:
+        if index - start == MAX_BATCH_EVENTS or size + len(event) + 1 > MAX_COMMIT_BYTES:
             yield start, index
             start, size = index, 0
         size += len(event) + 1

@@ -5,14 +5,20 @@ HTTP is the one way at present; another transport is another class with this met
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 import httpx
 import msgspec
 
+from shared.compression import CODING, decompress, new_compressor
+from shared.envelope import MAX_BATCH_BYTES
+
 EVENTS_PATH: Final = "/api/v1/events"
 # These say that audit will never take this batch as it is; anything else may pass.
 _REFUSALS: Final = frozenset({400, 409, 413, 415, 422})
+# Frames one after the other hold what they hold, one after the other: so a batch is put together without reading it.
+_HEAD, _COMMA, _TAIL = map(new_compressor(), (b'{"events":[', b",", b"]}"))
 
 
 class Refused(Exception):
@@ -26,8 +32,11 @@ class Unavailable(Exception):
 class Delivery(Protocol):
     """A way to bring events to audit."""
 
-    async def deliver(self, events: bytes, traceparent: str | None) -> None:
-        """Bring canonical events, joined by commas, to audit in their order; raises `Refused` or `Unavailable`."""
+    async def deliver(self, frames: Sequence[bytes], traceparent: str | None) -> None:
+        """Bring events to audit in their order; raises `Refused` or `Unavailable`.
+
+        Each frame is of Zstandard and holds canonical events joined by commas.
+        """
 
 
 class HttpDelivery:
@@ -36,16 +45,22 @@ class HttpDelivery:
     def __init__(self, base_url: str, key: str, *, timeout_seconds: float = 10.0) -> None:
         self._client = httpx.AsyncClient(
             base_url=base_url.rstrip("/"),
-            headers={"authorization": f"Bearer {key}", "content-type": "application/json"},
+            headers={
+                "authorization": f"Bearer {key}",
+                "content-type": "application/json",
+                "content-encoding": CODING,
+            },
             timeout=timeout_seconds,
             trust_env=False,
         )
 
-    async def deliver(self, events: bytes, traceparent: str | None) -> None:
+    async def deliver(self, frames: Sequence[bytes], traceparent: str | None) -> None:
         """Send one batch and wait for its acknowledgement."""
         headers = {} if traceparent is None else {"traceparent": traceparent}
         try:
-            response = await self._client.post(EVENTS_PATH, content=b'{"events":[' + events + b"]}", headers=headers)
+            response = await self._client.post(
+                EVENTS_PATH, content=_HEAD + _COMMA.join(frames) + _TAIL, headers=headers
+            )
         except httpx.HTTPError as error:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
         if response.status_code == 200:
@@ -58,6 +73,9 @@ class HttpDelivery:
         await self._client.aclose()
 
 
-def split_events(events: bytes) -> list[bytes]:
+def split_events(frame: bytes) -> list[bytes]:
     """Return the single events of a commit, each byte for byte."""
-    return [bytes(raw) for raw in msgspec.json.decode(b"[" + events + b"]", type=list[msgspec.Raw])]
+    return [
+        bytes(raw)
+        for raw in msgspec.json.decode(b"[" + decompress(frame, MAX_BATCH_BYTES) + b"]", type=list[msgspec.Raw])
+    ]

@@ -18,6 +18,7 @@ import msgspec
 
 from services.authz.store import SQL
 from shared.clock import Clock, epoch_microseconds
+from shared.compression import new_compressor
 from shared.db import DATABASE_ERRORS, Connection
 from shared.envelope import MAX_LEAF_BYTES, encode_event
 from shared.observe.logs import Logger
@@ -25,9 +26,8 @@ from shared.observe.metrics import CollectorRegistry, Counter, Histogram
 from shared.problems import Problem, retry_later
 
 COMMIT_TIMEOUT_SECONDS: Final = 5.0
-# A row of the outbox must fit into one delivery (1 MiB, 1,000 events), or it would be delivered never.
+# A row of the outbox must fit into one delivery, or it would be delivered never.
 MAX_COMMIT_BYTES: Final = 768 * 1024
-MAX_COMMIT_EVENTS: Final = 1_000
 # Beyond this many waiting events the service is slower than its callers; waiting longer helps nobody.
 MAX_QUEUED: Final = 20_000
 
@@ -84,6 +84,7 @@ class Recorder:
         self._metrics = metrics
         self._max_events = max_events
         self._has_room = has_room
+        self._compress = new_compressor()
         self._queue: list[_Pending] = []
         self._wake = asyncio.Event()
         self._connected = asyncio.Event()
@@ -194,12 +195,14 @@ class Recorder:
                 started = self._monotonic()
                 try:
                     traceparents = [p.traceparent for p in group if p.traceparent is not None]
+                    events = b",".join([p.event for p in group])
                     await insert.fetch(
                         self._writer_id,
                         self._committed,
                         self._committed + len(group) - 1,
                         traceparents or None,
-                        b",".join([p.event for p in group]),
+                        self._compress(events),
+                        len(events),
                         timeout=COMMIT_TIMEOUT_SECONDS,
                     )
                 except BaseException:

@@ -120,9 +120,9 @@ insert into authz.outbox_writer (source, epoch, stream) values ($1, $2, $3) retu
 select pg_advisory_lock(hashtext('plystra.authz.outbox_writer'), $1::int);
 
 -- name: record_events
--- Puts the events of one commit into the outbox.
-insert into authz.outbox (slot, writer_id, first_sequence, last_sequence, traceparents, events)
-select r.slot, $1, $2, $3, $4, $5 from authz.outbox_rotation r;
+-- Puts the events of one commit into the outbox: a Zstandard frame, and how many bytes it holds.
+insert into authz.outbox (slot, writer_id, first_sequence, last_sequence, traceparents, events, events_length)
+select r.slot, $1, $2, $3, $4, $5, $6 from authz.outbox_rotation r;
 
 -- name: read_backlog
 -- Returns, for each writer with undelivered events, how many there are and since when the oldest waits.
@@ -146,13 +146,15 @@ from authz.relay;
 select pg_try_advisory_lock(hashtext('plystra.authz.relay')) as leads;
 
 -- name: read_undelivered
--- Returns the next undelivered commits of every writer, each writer's in order, up to a number of bytes and of events.
+-- Returns the next undelivered commits of every writer, each writer's in order, up to a number of bytes on their way, of
+-- bytes once they are read, and of events.
 -- Across writers the time decides, but never against a writer's own order: a clock that was set back must not let a later
 -- commit pass an earlier one, since what is delivered is marked by the highest sequence.
-select writer_id, first_sequence, last_sequence, recorded_at, traceparents, events
+select writer_id, first_sequence, last_sequence, recorded_at, traceparents, events, events_length
 from (
     select due.*,
-        sum(octet_length(due.events) + 1) over taken as bytes,
+        sum(octet_length(due.events)) over taken as frames,
+        sum(coalesce(due.events_length, octet_length(due.events)) + 1) over taken as bytes,
         sum(due.last_sequence - due.first_sequence + 1) over taken as count
     from (
         select o.*, max(o.recorded_at) over (partition by o.writer_id order by o.first_sequence) as due_at
@@ -164,7 +166,7 @@ from (
     ) due
     window taken as (order by due.due_at, due.writer_id, due.first_sequence)
 ) next
-where (bytes <= $1 and count <= $2)
+where frames <= $1 and bytes <= $2 and count <= $3
 order by due_at, writer_id, first_sequence;
 
 -- name: mark_delivered

@@ -18,12 +18,15 @@ import msgspec
 from services.authz.delivery import Delivery, Refused, Unavailable, split_events
 from services.authz.store import SQL
 from shared.clock import Clock
+from shared.compression import new_compressor
 from shared.db import DATABASE_ERRORS, Connection
+from shared.envelope import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 from shared.observe.logs import Logger
 from shared.observe.tracing import Tracing
 
-MAX_BATCH_BYTES: Final = 1_000_000
-MAX_BATCH_EVENTS: Final = 1_000
+# What is put around the events and between commits must fit as well: into a body, and into what audit reads out of it.
+MAX_WIRE_BYTES: Final = 1_000_000
+MAX_EVENTS_BYTES: Final = MAX_BATCH_BYTES - 1_024
 # How long commits gather before the next delivery, unless a whole batch waits already. Each delivery costs audit a commit
 # of its own, whatever its size; nobody is served by a record that arrives a few hundredths of a second sooner.
 GATHER_SECONDS: Final = 0.05
@@ -37,11 +40,22 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the outbox: the events of one group commit."""
 
     events: bytes
+    events_length: int | None
     first_sequence: int
     last_sequence: int
     recorded_at: datetime
     traceparents: list[str] | None
     writer_id: int
+
+    @property
+    def frame(self) -> bytes:
+        """The events as they are delivered: a frame of Zstandard."""
+        return new_compressor()(self.events) if self.events_length is None else self.events
+
+    @property
+    def size(self) -> int:
+        """How many bytes the events have as JSON."""
+        return len(self.events) if self.events_length is None else self.events_length
 
 
 class Relay:
@@ -117,21 +131,21 @@ class Relay:
             # What was committed before the stop is there to be read by a look that began after it.
             if not delivered and farewell is not None:
                 return
-            if delivered < MAX_BATCH_BYTES // 2:
+            if delivered < MAX_EVENTS_BYTES // 4:
                 await self._pause(GATHER_SECONDS)
             if self._monotonic() >= self._upkeep_at:
                 await self._upkeep(connection)
 
     async def _deliver_next(self, connection: Connection) -> int:
         """Deliver one batch and mark it; returns how many bytes it had, 0 when nothing waits."""
-        rows = await connection.fetch(SQL["read_undelivered"], MAX_BATCH_BYTES, MAX_BATCH_EVENTS)
+        rows = await connection.fetch(SQL["read_undelivered"], MAX_WIRE_BYTES, MAX_EVENTS_BYTES, MAX_BATCH_EVENTS)
         if not rows:
             return 0
         commits = [Commit(**dict(row)) for row in rows]
         traceparents = [t for commit in commits for t in commit.traceparents or ()]
         with self._tracing.batch_span("deliver events", traceparents) as traceparent:
             try:
-                await self._delivery.deliver(b",".join([c.events for c in commits]), traceparent)
+                await self._delivery.deliver([c.frame for c in commits], traceparent)
             except Refused as refusal:
                 self._logger.error("batch_refused", reason=str(refusal), commits=len(commits))
                 await self._deliver_singly(connection, commits, traceparent)
@@ -142,14 +156,15 @@ class Relay:
         now = self._clock()
         lag = max(0, int((now - commits[0].recorded_at).total_seconds() * 1000))
         await connection.execute(SQL["note_relay_seen"], self._instance, now, lag)
-        return sum(len(commit.events) for commit in commits)
+        return sum(commit.size for commit in commits)
 
     async def _deliver_singly(self, connection: Connection, commits: list[Commit], traceparent: str | None) -> None:
         """Find the event that audit refuses and set it aside, so that it does not hold up the others."""
+        compress = new_compressor()
         for commit in commits:
-            for sequence, event in enumerate(split_events(commit.events), start=commit.first_sequence):
+            for sequence, event in enumerate(split_events(commit.frame), start=commit.first_sequence):
                 try:
-                    await self._delivery.deliver(event, traceparent)
+                    await self._delivery.deliver([compress(event)], traceparent)
                 except Refused as refusal:
                     self._logger.error(
                         "event_refused", writer_id=commit.writer_id, sequence=sequence, reason=str(refusal)

@@ -19,6 +19,7 @@ class RequestContext(msgspec.Struct, kw_only=True):
     """A request's origin and identity; `trace_id` and `span_id` are lower-case hex as in W3C trace context."""
 
     authorization: bytes | None
+    content_encoding: bytes | None = None
     content_type: bytes | None
     credential_id: str | None = None
     ip: str | None
@@ -36,6 +37,7 @@ def context_from_scope(scope: Any) -> RequestContext:
     user_agent = headers.get(b"user-agent")
     context = RequestContext(
         authorization=headers.get(b"authorization"),
+        content_encoding=headers.get(b"content-encoding"),
         content_type=headers.get(b"content-type"),
         ip=client[0] if client else None,
         request_id=request_id_from(headers.get(b"x-request-id")),

@@ -22,7 +22,7 @@ from shared.release import SERVICE_VERSION
 from shared.web.answers import problem_from
 from shared.web.context import RequestContext, context_of
 from shared.web.edge import report_problem
-from shared.web.strict import MAX_BODY_BYTES, decode_strict, demand_json
+from shared.web.strict import MAX_BODY_BYTES, decode_strict, decoded, demand_json
 
 PUBLIC: Final = "public"
 _DOCUMENT: Final = "/openapi"
@@ -42,16 +42,22 @@ class LeanOperation(msgspec.Struct, frozen=True, kw_only=True):
 class StrictRequest(Request[Any, Any, Any]):
     """A request whose JSON body is decoded strictly into the type that its handler declares as `data`."""
 
+    _content: bytes | None = None
+
     async def body(self) -> bytes:
-        """Return the body, or raise a 400 problem: Litestar would take an empty one for no `data` at all."""
-        body = await super().body()
-        if not body:
-            raise Problem("malformed_json", "The body is empty; send one JSON document.")
-        return body
+        """Return the body, decoded, or raise a 400 problem: Litestar would take an empty one for no `data` at all."""
+        if self._content is None:  # Litestar asks twice
+            body = await super().body()
+            if (context_of(self.scope).content_encoding or b"").lower() == b"zstd":
+                body = decoded(body, self.route_handler.opt["zstd"])
+            if not body:
+                raise Problem("malformed_json", "The body is empty; send one JSON document.")
+            self._content = body
+        return self._content
 
     async def json(self) -> Any:
         """Return the body as a value of the handler's type, or raise a 4xx problem."""
-        demand_json(context_of(self.scope).content_type)
+        demand_json(context_of(self.scope), zstd="zstd" in self.route_handler.opt)
         field = self.route_handler.parsed_data_field
         assert field is not None  # Litestar reads a body only for handlers that declare `data`
         return decode_strict(await self.body(), msgspec.json.Decoder(field.annotation))

@@ -8,7 +8,9 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
+from shared.compression import NotCompressed, TooLong, decompress
 from shared.problems import Problem, ProblemError
+from shared.web.context import RequestContext
 
 MAX_BODY_BYTES: Final = 1_048_576
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>\$[^`]*)`)?$", re.DOTALL)
@@ -19,8 +21,18 @@ _ENCODER: Final = msgspec.json.Encoder()
 T = TypeVar("T")
 
 
-def demand_json(content_type: bytes | None) -> None:
-    """Raise 415 unless the body is declared as JSON; an absent Content-Type counts as JSON."""
+def demand_json(context: RequestContext, *, zstd: bool = False) -> None:
+    """Raise 415 unless the body is declared as JSON, as it is or in a coding that the route takes.
+
+    An absent Content-Type counts as JSON.
+    """
+    coding, content_type = context.content_encoding, context.content_type
+    if coding is not None and coding.lower() not in ((b"identity", b"zstd") if zstd else (b"identity",)):
+        raise Problem(
+            "unsupported_media_type",
+            f"Content-Encoding is {coding.decode('latin-1')!r}; this route takes {'zstd or none' if zstd else 'none'}.",
+            headers=(("accept-encoding", "zstd, identity" if zstd else "identity"),),
+        )
     if content_type is None or content_type == b"application/json":
         return
     media_type, _, parameters = content_type.lower().partition(b";")
@@ -34,6 +46,20 @@ def demand_json(content_type: bytes | None) -> None:
 def too_large() -> Problem:
     """Make the 413 problem."""
     return Problem("body_too_large", f"The body is larger than {MAX_BODY_BYTES} bytes; send less at once.")
+
+
+def decoded(body: bytes, limit: int) -> bytes:
+    """Return the content of a body in Zstandard, raising a 400 or 413 problem; `limit` bounds it in bytes."""
+    try:
+        return decompress(body, limit)
+    except NotCompressed as error:
+        raise Problem(
+            "malformed_json", f"The body is not in the coding zstd, as Content-Encoding says: {error}."
+        ) from error
+    except TooLong as error:
+        raise Problem(
+            "body_too_large", f"The body holds more than {limit} bytes when it is decoded; send less at once."
+        ) from error
 
 
 def decode_strict(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:

@@ -10,14 +10,13 @@ import psycopg
 import pytest
 
 from services.authz.asking import MAX_PROPERTIES_BYTES, Text, Word
-from services.authz.seeding import load_example
 from shared.migrations.errors import ApplyFailed
 from shared.migrations.files import LOCK_FILE, read_folder
 from shared.migrations.lockfile import render_lock
 from shared.migrations.runner import migrate_up
 from shared.migrations.verify import verify
 from tests.conftest import ServiceDatabase
-from tests.database.authz_rows import TABLES, Connection, insert, settle
+from tests.database.authz_rows import TABLES, Connection, fill, insert, settle
 from tests.database.conftest import owner_of
 
 TEXT, WORD = get_args(Text)[1].max_length, get_args(Word)[1].max_length
@@ -119,10 +118,20 @@ def test_every_law_is_known_to_hold_for_the_rows_that_were_there_before_it(graph
 @pytest.fixture
 def release_before(tmp_path: Path) -> Path:
     """The folder of authz's migrations as it was before the limits came."""
-    path = tmp_path / "authz"
+    return folder_before(NEW[0], tmp_path / "before" / "authz")
+
+
+@pytest.fixture
+def release_with(tmp_path: Path) -> Path:
+    """The folder of authz's migrations as it was when the limits came."""
+    return folder_before("0007", tmp_path / "with" / "authz")
+
+
+def folder_before(first: str, path: Path) -> Path:
+    """Copy authz's migrations up to one, which isn't copied."""
     shutil.copytree(read_folder("authz").path, path)
-    for file in path.iterdir():
-        if file.name.startswith(NEW):
+    for file in path.glob("*.sql"):
+        if file.name >= first:
             file.unlink()
     (path / LOCK_FILE).write_text(render_lock(read_folder("authz", path)), encoding="utf-8")
     return path
@@ -138,14 +147,15 @@ def laws(database: ServiceDatabase) -> set[tuple[str, str]]:
     return {(name, definition) for name, definition in rows}
 
 
-async def test_a_database_in_use_gets_the_limits_and_can_be_rid_of_them(
-    empty_database: ServiceDatabase, release_before: Path
+def test_a_database_in_use_gets_the_limits_and_can_be_rid_of_them(
+    empty_database: ServiceDatabase, release_before: Path, release_with: Path
 ):
     migrate_up("authz", empty_database.owner_dsn, release_before)
-    await load_example(empty_database.app_dsn, "finance-reviewer")
+    with owner_of(empty_database) as connection:
+        fill(connection)
     before = laws(empty_database)
-    assert migrate_up("authz", empty_database.owner_dsn) == list(NEW)
-    assert verify("authz", empty_database.owner_dsn) == []
+    assert migrate_up("authz", empty_database.owner_dsn, release_with) == list(NEW)
+    assert verify("authz", empty_database.owner_dsn, release_with) == []
     after = laws(empty_database)
     assert before < after
     assert not [name for name, definition in after - before if "NOT VALID" in definition]
@@ -159,13 +169,13 @@ async def test_a_database_in_use_gets_the_limits_and_can_be_rid_of_them(
 
 
 def test_a_row_that_is_too_long_already_stops_the_proof_by_the_name_of_the_law_and_can_be_mended(
-    empty_database: ServiceDatabase, release_before: Path
+    empty_database: ServiceDatabase, release_before: Path, release_with: Path
 ):
     migrate_up("authz", empty_database.owner_dsn, release_before)
     with owner_of(empty_database) as connection:
         insert(connection, "space", name="x" * (TEXT + 1))
     with pytest.raises(ApplyFailed, match="space_name_length"):
-        migrate_up("authz", empty_database.owner_dsn)
+        migrate_up("authz", empty_database.owner_dsn, release_with)
     with owner_of(empty_database) as connection:
         connection.execute("update authz.space set name = left(name, 256)")
-    assert migrate_up("authz", empty_database.owner_dsn) == [NEW[-1]]
+    assert migrate_up("authz", empty_database.owner_dsn, release_with) == [NEW[-1]]

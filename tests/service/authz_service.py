@@ -125,11 +125,11 @@ class AuthzDatabase:
         rows = self.sql(
             "select o.writer_id, o.first_sequence, o.last_sequence, o.traceparents, o.events from authz.outbox o"
             " join authz.outbox_writer w using (writer_id)"
-            " where w.stream = %s and position(convert_to(%s, 'utf8') in o.events) > 0 order by 1, 2",
+            " where w.stream = %s order by 1, 2",
             stream,
-            holding,
         )
-        return [OutboxRow(*row[:4], events=split_events(bytes(row[4]))) for row in rows]
+        commits = [OutboxRow(*row[:4], events=split_events(row[4])) for row in rows]
+        return [row for row in commits if any(holding.encode() in event for event in row.events)]
 
     def events(self, stream: str = "decisions") -> list[dict[str, Any]]:
         """All events of a stream, decoded."""

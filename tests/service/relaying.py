@@ -14,10 +14,12 @@ from typing import Final, Self
 import msgspec
 import structlog
 
-from services.authz.delivery import HttpDelivery, split_events
+from services.authz.delivery import HttpDelivery
 from services.authz.relay import Relay
 from shared.clock import utc_now
+from shared.compression import decompress, new_compressor
 from shared.db import connect
+from shared.envelope import MAX_BATCH_BYTES
 from shared.observe.tracing import Tracing
 from tests.service.authz_service import INSTANCE, AuthzDatabase
 
@@ -32,6 +34,7 @@ class StubAudit:
         """Prepare one that acknowledges everything; an `answer` of None lets the relay wait for ever."""
         self.answer: Callable[[list[bytes]], int | None] = lambda _: 200
         self.received: list[list[bytes]] = []
+        self.bodies: list[int] = []
         self.acknowledged: list[list[bytes]] = []
         self.url = ""
 
@@ -57,6 +60,8 @@ class StubAudit:
                 head = await reader.readuntil(b"\r\n\r\n")
                 length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
                 assert length is not None
+                assert b"\r\ncontent-encoding: zstd\r\n" in head.lower()
+                self.bodies.append(int(length[1]))
                 batch = _events_in(await reader.readexactly(int(length[1])))
                 self.received.append(batch)
                 status = self.answer(batch)
@@ -70,7 +75,8 @@ class StubAudit:
 
 
 def _events_in(body: bytes) -> list[bytes]:
-    return split_events(body.removeprefix(b'{"events":[').removesuffix(b"]}"))
+    batch = msgspec.json.decode(decompress(body, MAX_BATCH_BYTES), type=dict[str, list[msgspec.Raw]])
+    return [bytes(event) for event in batch["events"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,15 +103,17 @@ class Outbox(AuthzDatabase):
         )
         return int(self.sql(statement, source, stream)[0][0])
 
-    def put(self, writer: int, first: int, events: Sequence[bytes]) -> list[bytes]:
-        """Add one commit of a writer."""
+    def put(self, writer: int, first: int, events: Sequence[bytes], *, compressed: bool = True) -> list[bytes]:
+        """Add one commit of a writer; one that isn't compressed is from before 0007.outbox_compressed."""
+        joined = b",".join(events)
         self.sql(
-            "insert into authz.outbox (slot, writer_id, first_sequence, last_sequence, events)"
-            " select slot, %s, %s, %s, %s from authz.outbox_rotation",
+            "insert into authz.outbox (slot, writer_id, first_sequence, last_sequence, events, events_length)"
+            " select slot, %s, %s, %s, %s, %s from authz.outbox_rotation",
             writer,
             first,
             first + len(events) - 1,
-            b",".join(events),
+            new_compressor()(joined) if compressed else joined,
+            len(joined) if compressed else None,
         )
         return list(events)
 

@@ -7,13 +7,17 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import zstandard
 
 from shared.canonical import canonical_json
-from shared.envelope import ENVELOPE_VERSION
+from shared.envelope import ENVELOPE_VERSION, MAX_BATCH_BYTES
 from shared.identifiers import new_uuid7
 from tests.audit_events import change, decision
 from tests.conftest import ServiceDatabase
 from tests.service.audit_service import KEYS, RunningAudit, document, running_audit
+
+EVENT = canonical_json(decision(event_id=new_uuid7(), sequence=1))
+BATCH = b'{"events":[' + EVENT + b"]}"
 
 
 @pytest.fixture
@@ -47,6 +51,51 @@ async def test_whitespace_around_events_is_the_senders_affair_and_their_bytes_ar
     response = await audit.post(b'{ "events" :\n[ ' + event + b" ,\n" + event + b" ] }")
     assert [entry["status"] for entry in response.json()["data"]["entries"]] == ["appended", "duplicate"]
     assert list(audit.leaves().values()) == [event]
+
+
+async def test_a_batch_may_come_in_zstandard_in_one_frame_or_several(audit: RunningAudit) -> None:
+    events = [canonical_json(decision()) for _ in range(3)]
+    parts = [b'{"events":[', events[0] + b"," + events[1], b",", events[2], b"]}"]
+    for frames in (b"".join(map(zstandard.compress, parts)), zstandard.compress(b"".join(parts))):
+        response = await audit.post(frames, content_encoding="zstd")
+        assert response.status_code == 200
+    assert list(audit.leaves().values()) == events
+
+
+async def test_a_body_that_is_small_only_on_its_way_is_refused_before_it_is_read(audit: RunningAudit) -> None:
+    room = MAX_BATCH_BYTES - len(BATCH)
+    assert (await audit.post(zstandard.compress(BATCH + b" " * room), content_encoding="zstd")).status_code == 200
+    for bomb in (
+        zstandard.compress(BATCH + b" " * (room + 1)),
+        zstandard.compress(b" " * 1_000_000_000),
+        zstandard.compress(BATCH) + zstandard.compress(b" " * 3_000_000) * 300,
+    ):
+        response = await audit.post(bomb, content_encoding="zstd")
+        assert (response.status_code, response.json()["code"]) == (413, "body_too_large")
+        assert str(MAX_BATCH_BYTES) in response.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\x28\xb5\x2f\xfd", zstandard.compress(b"{}") + b"{}", b'{"events":[]}'], ids=repr
+)
+async def test_what_is_no_zstandard_is_refused_whatever_it_says_of_itself(audit: RunningAudit, body: bytes) -> None:
+    response = await audit.post(body, content_encoding="zstd")
+    assert (response.status_code, response.json()["code"]) == (400, "malformed_json")
+
+
+async def test_a_batch_that_was_cut_off_on_its_way_leaves_nothing(audit: RunningAudit) -> None:
+    frames = zstandard.compress(b'{"events":[') + zstandard.compress(EVENT) + zstandard.compress(b"]}")
+    for length in range(1, len(frames)):
+        response = await audit.post(frames[:length], content_encoding="zstd")
+        assert response.status_code == 400
+    assert audit.leaves() == {}
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd, zstd"])
+async def test_any_other_coding_is_refused_with_the_ones_that_are_taken(audit: RunningAudit, coding: str) -> None:
+    response = await audit.post(BATCH, content_encoding=coding)
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+    assert response.headers["accept-encoding"] == "zstd, identity"
 
 
 async def test_a_repeated_batch_is_answered_alike(audit: RunningAudit) -> None:
@@ -84,10 +133,6 @@ async def test_only_a_key_that_may_write_appends(audit: RunningAudit) -> None:
         response = await audit.post({"events": [decision()]}, key=key)
         assert (response.status_code, response.json()["code"]) == (status, code)
     assert audit.leaves() == {}
-
-
-EVENT = canonical_json(decision(event_id=new_uuid7(), sequence=1))
-BATCH = b'{"events":[' + EVENT + b"]}"
 
 
 BAD = [

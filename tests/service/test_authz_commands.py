@@ -11,11 +11,12 @@ import psycopg
 import pytest
 
 from services.authz.commands import CREATED
-from services.authz.outbox import MAX_COMMIT_BYTES, MAX_COMMIT_EVENTS
-from services.authz.relay import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
+from services.authz.outbox import MAX_COMMIT_BYTES
+from services.authz.relay import MAX_EVENTS_BYTES, MAX_WIRE_BYTES
 from services.authz.rows import GroupRow, MemberRoleRow, MemberRow, ResourceRow, Row, SpaceRow, UserRow
 from services.authz.seeding import REVOKED, load_example
 from services.authz.store import SQL
+from shared.envelope import MAX_BATCH_EVENTS
 from shared.problems import Problem
 from shared.recorded import read_event
 from tests.conftest import ServiceDatabase
@@ -192,7 +193,7 @@ async def test_a_change_whose_event_audit_could_not_take_is_refused(writer: Writ
 async def test_a_large_command_is_cut_into_rows_that_can_be_delivered(writer: Writer, seen: AuthzDatabase, row, count):
     revision = await writer.commands.create(AUTHOR, [row(n) for n in range(count)])
     rows = seen.outbox("changes")
-    assert max(len(row.events) for row in rows) <= MAX_COMMIT_EVENTS
+    assert max(len(row.events) for row in rows) <= MAX_BATCH_EVENTS
     assert max(sum(len(event) + 1 for event in row.events) for row in rows) <= MAX_COMMIT_BYTES
     assert [event["sequence"] for event in seen.events("changes")] == list(range(revision))
     assert delivered(seen) == revision
@@ -203,7 +204,10 @@ def delivered(seen: AuthzDatabase) -> int:
     count = 0
     with psycopg.connect(seen.database.app_dsn, autocommit=True) as connection:
         while rows := connection.execute(
-            SQL["read_undelivered"].replace("$1", str(MAX_BATCH_BYTES)).replace("$2", str(MAX_BATCH_EVENTS))
+            SQL["read_undelivered"]
+            .replace("$1", str(MAX_WIRE_BYTES))
+            .replace("$2", str(MAX_EVENTS_BYTES))
+            .replace("$3", str(MAX_BATCH_EVENTS))
         ).fetchall():
             for writer_id, first, last, *_ in rows:
                 count += last - first + 1

@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 import pytest
+import zstandard
 
 from services.authz.delivery import HttpDelivery, Refused, Unavailable
 
-BATCH: Final = b'{"number":1},{"number":2}'
+COMMITS: Final = (b'{"number":1},{"number":2}', b'{"number":3}')
+BATCH: Final = [zstandard.compress(events) for events in COMMITS]
 TRACEPARENT: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 SILENCE: Final = None
 
@@ -96,10 +98,12 @@ async def test_a_batch_is_sent_as_it_is_with_the_key_and_its_place_in_the_trace(
     requests: list[bytes] = []
     async with delivering_to(response(200), requests.append) as delivery:
         await delivery.deliver(BATCH, traceparent)
-    ((head, body),) = [request.split(b"\r\n\r\n") for request in requests]
+    ((head, _, body),) = [request.partition(b"\r\n\r\n") for request in requests]
     first, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
     assert first == "POST /api/v1/events HTTP/1.1"
-    assert body == b'{"events":[' + BATCH + b"]}"
-    assert (headers["authorization"], headers["content-type"]) == ("bearer a-key", "application/json")
+    with zstandard.ZstdDecompressor().stream_reader(body, read_across_frames=True) as reader:
+        assert reader.read() == b'{"events":[{"number":1},{"number":2},{"number":3}]}'
+    sent = (headers["authorization"], headers["content-type"], headers["content-encoding"])
+    assert sent == ("bearer a-key", "application/json", "zstd")
     assert headers.get("traceparent") == traceparent

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -12,11 +14,13 @@ import psycopg
 import pytest
 
 from services.authz.commands import Author, Commands
-from services.authz.relay import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
+from services.authz.relay import MAX_EVENTS_BYTES
 from services.authz.rows import UserRow
 from shared.clock import utc_now
 from shared.db import create_pool
+from shared.envelope import MAX_BATCH_EVENTS
 from shared.identifiers import new_uuid7
+from shared.web.strict import MAX_BODY_BYTES
 from tests.conftest import ServiceDatabase
 from tests.service.relaying import REASON, Outbox, StubAudit, documents, of, until
 
@@ -149,19 +153,41 @@ async def test_a_failure_that_an_earlier_relay_noted_is_over_with_the_first_deli
 
 
 async def test_a_backlog_goes_out_in_batches_that_audit_takes(outbox: Outbox, audit: StubAudit) -> None:
-    many, large = documents("many", 3_600), documents("large", 60, 60_000)
-    for name, events, step in (("many", many, 600), ("large", large, 12)):
+    dense = [msgspec.json.encode({"name": "dense", "number": n, "rest": _noise(n, 60_000)}) for n in range(60)]
+    kinds = {"many": documents("many", 3_600), "large": documents("large", 240, 60_000), "dense": dense}
+    for (name, events), step in zip(kinds.items(), (600, 12, 12), strict=True):
         writer = outbox.register(name)
         for first in range(0, len(events), step):
             outbox.put(writer, first, events[first : first + step])
     async with outbox.relayed_to(audit):
         await outbox.drained()
-    assert of("many", audit.events) == list(range(3_600))
-    assert of("large", audit.events) == list(range(60))
+    for name, events in kinds.items():
+        assert of(name, audit.events) == list(range(len(events)))
     assert max(map(len, audit.received)) <= MAX_BATCH_EVENTS
-    assert max(sum(len(event) + 1 for event in batch) for batch in audit.received) <= MAX_BATCH_BYTES
-    # A commit is never split, so no batch holds more than one of these; but a batch isn't a single event either.
-    assert len(audit.received) <= 6 + 5
+    assert max(sum(len(event) + 1 for event in batch) for batch in audit.received) <= MAX_EVENTS_BYTES
+    assert max(audit.bodies) <= MAX_BODY_BYTES
+    # A commit is never split: one of the many, five of the large or one of the dense fill a batch, or nearly.
+    assert len(audit.received) <= 6 + 5 + 5
+
+
+def _noise(seed: int, size: int) -> str:
+    """A text that can't be made smaller than three quarters of its size."""
+    return b64encode(random.Random(seed).randbytes(size * 3 // 4)).decode()
+
+
+async def test_commits_of_the_release_before_are_delivered_as_well(outbox: Outbox, audit: StubAudit) -> None:
+    writer = outbox.register("a")
+    events = documents("a", 12)
+    outbox.put(writer, 0, events[:4], compressed=False)
+    outbox.put(writer, 4, events[4:7])
+    outbox.put(writer, 7, events[7:8], compressed=False)
+    audit.answer = lambda batch: 400 if 9 in of("a", batch) else 200
+    async with outbox.relayed_to(audit):
+        await outbox.drained()
+        outbox.put(writer, 8, events[8:], compressed=False)
+        await outbox.drained()
+    assert audit.events == [*events[:9], *events[10:]]
+    assert outbox.refused() == [(writer, 9, events[9])]
 
 
 async def test_a_command_of_more_changes_than_a_batch_takes_is_delivered_whole(

@@ -12,6 +12,7 @@ from typing import Any, Final, LiteralString
 
 import msgspec
 import psycopg
+import zstandard
 
 from tests.conftest import connect
 from tests.stack.load import Asked
@@ -81,7 +82,8 @@ def faults_of(pair: Pair, asked: Iterable[Asked], *, complete: bool = True) -> l
 def outbox_leaves(authz: Connection) -> dict[str, bytes]:
     """The events that authz's outbox still holds, delivered or not, by id."""
     rows = authz.execute("select events from authz.outbox").fetchall()
-    leaves = [bytes(raw) for row in rows for raw in msgspec.json.decode(b"[" + row[0] + b"]", type=list[msgspec.Raw])]
+    commits = [b"[" + zstandard.decompress(row[0]) + b"]" for row in rows]
+    leaves = [bytes(raw) for commit in commits for raw in msgspec.json.decode(commit, type=list[msgspec.Raw])]
     return {msgspec.json.decode(leaf)["event_id"]: leaf for leaf in leaves}
 
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import httpx
 import msgspec
+import zstandard
 
 from shared.clock import epoch_microseconds, utc_now
 from shared.ctl.questions import QUESTIONS
@@ -192,13 +193,14 @@ def stray_event(sequence: int) -> bytes:
 
 def put_into_outbox(pair: Pair, events: list[bytes]) -> None:
     """Write one commit into the outbox as an operator with the owner's rights could."""
+    joined = b",".join(events)
     with connect(pair.databases["authz"].owner_dsn) as connection:
         connection.execute("set role authz_owner")
         connection.execute(
             "with writer as (insert into authz.outbox_writer (source, epoch, stream) values ('by-hand', %s, 'decisions')"
-            " returning writer_id) insert into authz.outbox (slot, writer_id, first_sequence, last_sequence, events)"
-            " select 0, writer_id, 0, %s, %s from writer",
-            [epoch_microseconds(utc_now()), len(events) - 1, b",".join(events)],
+            " returning writer_id) insert into authz.outbox (slot, writer_id, first_sequence, last_sequence, events,"
+            " events_length) select 0, writer_id, 0, %s, %s, %s from writer",
+            [epoch_microseconds(utc_now()), len(events) - 1, zstandard.compress(joined), len(joined)],
         )
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.problems import Problem
+from shared.web.context import RequestContext
 from shared.web.strict import decode_strict, demand_json
 
 
@@ -190,7 +191,7 @@ def test_any_bytes_are_read_or_refused(body):
     ],
 )
 def test_a_body_that_is_declared_as_json_or_not_at_all_is_taken(value):
-    demand_json(value)
+    demand_json(declared(value))
 
 
 @pytest.mark.parametrize(
@@ -206,5 +207,39 @@ def test_a_body_that_is_declared_as_json_or_not_at_all_is_taken(value):
 )
 def test_a_body_that_is_declared_as_anything_else_is_refused(value):
     with pytest.raises(Problem) as caught:
-        demand_json(value)
+        demand_json(declared(value))
     assert caught.value.status == 415
+
+
+def declared(content_type: bytes | None, content_encoding: bytes | None = None) -> RequestContext:
+    return RequestContext(
+        authorization=None,
+        content_encoding=content_encoding,
+        content_type=content_type,
+        ip=None,
+        request_id="r",
+        user_agent=None,
+    )
+
+
+@pytest.mark.parametrize("coding", [None, b"identity", b"Identity"])
+@pytest.mark.parametrize("zstd", [True, False])
+def test_a_body_in_no_coding_is_taken_everywhere(coding, zstd):
+    demand_json(declared(None, coding), zstd=zstd)
+
+
+@pytest.mark.parametrize("coding", [b"zstd", b"ZSTD"])
+def test_a_body_in_zstd_is_taken_where_the_route_says_so_alone(coding):
+    demand_json(declared(None, coding), zstd=True)
+    with pytest.raises(Problem) as caught:
+        demand_json(declared(None, coding))
+    assert (caught.value.status, caught.value.code) == (415, "unsupported_media_type")
+    assert caught.value.headers == (("accept-encoding", "identity"),)
+
+
+@pytest.mark.parametrize("coding", [b"", b"gzip", b"br", b"zstd, gzip", b"\xff"])
+def test_a_body_in_any_other_coding_is_refused_with_the_ones_that_are_taken(coding):
+    with pytest.raises(Problem) as caught:
+        demand_json(declared(b"application/json", coding), zstd=True)
+    assert (caught.value.status, caught.value.code) == (415, "unsupported_media_type")
+    assert caught.value.headers == (("accept-encoding", "zstd, identity"),)

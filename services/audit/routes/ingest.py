@@ -13,19 +13,19 @@ from msgspec import Meta, Raw
 
 from services.audit.log import Log
 from services.audit.model import Receipt
+from shared.envelope import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
 from shared.problems import Problem, ProblemError
 from shared.recorded import EventRefused, Recorded, read_event
 from shared.web.answers import Answer
 from shared.web.context import context_of
 
-MAX_EVENTS: Final = 1_000
 _SLICE: Final = 50
 
 
 class EventBatch(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Events to append together: all of them or none."""
 
-    events: Annotated[list[Raw], Meta(min_length=1, max_length=MAX_EVENTS)]
+    events: Annotated[list[Raw], Meta(min_length=1, max_length=MAX_BATCH_EVENTS)]
 
 
 class IngestData(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +40,7 @@ def ingest_handlers(log: Log) -> list[HTTPRouteHandler]:
 
     @post(
         "/api/v1/events",
-        opt={"permission": "audit:write"},
+        opt={"permission": "audit:write", "zstd": MAX_BATCH_BYTES},
         status_code=200,
         summary="Append a batch of events to the log",
         tags=["events"],
@@ -49,7 +49,8 @@ def ingest_handlers(log: Log) -> list[HTTPRouteHandler]:
         """Appends the batch whole or not at all, and answers once it is durable.
 
         An event that the log has already, byte for byte, is answered with its first index: a batch can be sent again at
-        any time. Other bytes under a known id are refused (409).
+        any time. Other bytes under a known id are refused (409). The body may come with `Content-Encoding: zstd`; it then
+        holds 4 MiB of JSON at most.
         """
         context = context_of(request.scope)
         appended = await log.append(await _read(data.events), context)

@@ -42,7 +42,7 @@ def lean_check(decisions: Decisions, authenticator: Authenticator) -> LeanHandle
         credential = await authenticator.authenticate(context.authorization)
         context.credential_id = credential.credential_id
         credential.require("authz:check")
-        demand_json(context.content_type)
+        demand_json(context)
         body = await _read(receive)
         taken = decisions.recall(body)
         if taken is None:

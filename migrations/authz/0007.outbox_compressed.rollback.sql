@@ -1,0 +1,1 @@
+alter table authz.outbox drop column events_length;
