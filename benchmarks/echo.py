@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-from shared.web.server import serve, worker_app
-
-
-def create_app() -> Callable[[Any, Any, Any], Awaitable[None]]:
-    """Make the echo, in a worker that ends with its parent."""
-    return worker_app(lambda: _echo)
+from shared.web.server import serve
 
 
 async def _echo(scope: Any, receive: Any, send: Any) -> None:
@@ -31,4 +25,4 @@ async def _echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 if __name__ == "__main__":
-    serve("benchmarks.echo:create_app", host="127.0.0.1", port=int(sys.argv[1]), drain_seconds=2)
+    serve(lambda: _echo, host="127.0.0.1", port=int(sys.argv[1]), drain_seconds=2)

@@ -9,6 +9,7 @@ import msgspec
 
 # code -> (HTTP status, title). A code keeps its meaning for ever; docs/problems.md is compared with this table.
 PROBLEMS: Final[dict[str, tuple[int, str]]] = {
+    "malformed_request": (400, "The request is not HTTP/1.1"),
     "malformed_json": (400, "The body is not one strict JSON document"),
     "validation_failed": (400, "The request does not have the expected form"),
     "unknown_parameter": (400, "The query has a parameter that this route does not know"),
@@ -22,7 +23,8 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
     "conflict": (409, "The request conflicts with what is stored"),
     "event_conflict": (409, "An event with this id and other bytes is in the log"),
     "body_too_large": (413, "The body is too large"),
-    "unsupported_media_type": (415, "The body must be application/json"),
+    "unsupported_media_type": (415, "The body's media type or coding is not taken"),
+    "head_too_large": (431, "The head of the request is too large"),
     "internal_error": (500, "The service failed"),
     "decision_not_recorded": (503, "The decision could not be recorded, so it is not given"),
     "outbox_full": (503, "Too many events wait for delivery; no decision is taken until they drain"),

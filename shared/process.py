@@ -10,9 +10,7 @@ Take care: Linux means the *thread* that called fork. Start such children from a
 
 from __future__ import annotations
 
-import ctypes
 import dataclasses
-import multiprocessing
 import os
 import pwd
 import signal
@@ -20,8 +18,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-
-_PR_SET_PDEATHSIG: Final = 1  # prctl(2)
 
 # argv: signal, expected parent, uid, gid (-1: stay), niceness, program, arguments...
 # SIGPIPE and SIGXFSZ are ignored by the interpreter, and what is ignored stays ignored across exec.
@@ -59,21 +55,6 @@ class Account:
         except KeyError:
             return None
         return cls(name=entry.pw_name, uid=entry.pw_uid, gid=entry.pw_gid)
-
-
-def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
-    """Ask the kernel to send this process the signal when the process that started it dies (Linux; elsewhere nothing).
-
-    For children made by `multiprocessing`, first thing in the child; one whose parent is dead already ends at once. In any
-    other process it does nothing. By force unless told otherwise: a server's worker that drains on after its parent would
-    hold on to the port and to the locks that its successor waits for.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is None or sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
-    if os.getppid() != parent.pid:
-        sys.exit("the process that started this one is gone")
 
 
 def tied(

@@ -21,7 +21,7 @@ def serve() -> None:
     """Answer over HTTP until SIGTERM; of several processes on one database, one writes the log."""
     settings = load_settings(AuditSettings)
     serve_app(
-        "services.audit.app:create_app_from_environment",
+        lambda: create_app(settings),
         host=settings.host,
         port=settings.port,
         drain_seconds=settings.drain_seconds,

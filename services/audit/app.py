@@ -26,19 +26,14 @@ from shared.observe.metrics import CollectorRegistry, HttpMetrics
 from shared.observe.tracing import Tracing
 from shared.problems import retry_later
 from shared.release import SERVICE_VERSION
-from shared.settings import AuditSettings, load_settings
-from shared.web.edge import ASGIApp, Edge
+from shared.settings import AuditSettings
+from shared.web.edge import Edge
 from shared.web.litestar_app import make_app
-from shared.web.server import build_info, worker_app
+from shared.web.server import build_info
 from shared.web.system import system_handlers
 
 SERVICE = "audit"
 _POOL_SIZE = 4
-
-
-def create_app_from_environment() -> ASGIApp:
-    """Make the application for a worker process, from the settings in its environment."""
-    return worker_app(lambda: create_app(load_settings(AuditSettings)))
 
 
 def create_app(settings: AuditSettings, *, documented: bool = False) -> Edge:

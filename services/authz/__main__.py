@@ -33,6 +33,7 @@ cli = App(name="plystra-authz", help="The authorization service of Plystra.", ve
 def serve() -> None:
     """Answer over HTTP until SIGTERM, with a relay process beside it that delivers to audit."""
     # Web libraries are imported where they are used: the relay, which runs beside every service, needs none of them.
+    from services.authz.app import create_app  # noqa: PLC0415
     from shared.web.server import serve as serve_app  # noqa: PLC0415
 
     settings = load_settings(AuthzSettings)
@@ -41,7 +42,7 @@ def serve() -> None:
         supervisor.start()
     try:
         serve_app(
-            "services.authz.app:create_app_from_environment",
+            lambda: create_app(settings),
             host=settings.host,
             port=settings.port,
             drain_seconds=settings.drain_seconds,

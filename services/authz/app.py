@@ -28,19 +28,14 @@ from shared.observe.metrics import CollectorRegistry, HttpMetrics, Tally
 from shared.observe.tracing import Tracing
 from shared.problems import retry_later
 from shared.release import SERVICE_VERSION
-from shared.settings import AuthzSettings, load_settings
+from shared.settings import AuthzSettings
 from shared.web.answers import Answer
-from shared.web.edge import ASGIApp, Edge
+from shared.web.edge import Edge
 from shared.web.litestar_app import LeanOperation, make_app
-from shared.web.server import build_info, worker_app
+from shared.web.server import build_info
 from shared.web.system import system_handlers
 
 SERVICE = "authz"
-
-
-def create_app_from_environment() -> ASGIApp:
-    """Make the application for a worker process, from the settings in its environment."""
-    return worker_app(lambda: create_app(load_settings(AuthzSettings)))
 
 
 def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -16,18 +15,13 @@ STOP_SECONDS: Final = 10.0
 
 
 class RelaySupervisor(threading.Thread):
-    """A thread that lives as long as the service's main process; the relay dies with that process."""
+    """A thread that lives as long as the service's process; the relay dies with it."""
 
     def __init__(self) -> None:
         super().__init__(name="relay-supervisor", daemon=True)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
-        # A process forked while the relay is being started would inherit the pipe by which Popen learns that it runs:
-        # Popen would wait for that process's end, and nobody would start a relay that died. So the two never overlap.
-        os.register_at_fork(
-            before=self._lock.acquire, after_in_parent=self._lock.release, after_in_child=self._lock.release
-        )
 
     def run(self) -> None:
         """Start the relay whenever it isn't running, until `stop`."""

@@ -1,61 +1,83 @@
-"""Runs a service under granian: one worker process, graceful on SIGTERM, never outliving its parent."""
+"""Runs a service under uvicorn: one process and one thread, graceful on SIGTERM.
+
+One thread, because a check is short: a server that reads and writes on a thread of its own spent a third of a check's
+processor time on handing requests over and waking up. A process is the unit of scale (a group commit, a cache and a
+tail each), so more of them are more replicas behind a load balancer, not more workers here.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
-import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Final, NoReturn
 
-from granian import Granian
-from granian.constants import HTTPModes, Interfaces, Loops
-from granian.http import HTTP1Settings
+import uvicorn
+import uvloop
 
-from shared.process import die_with_parent
 from shared.settings import ServiceSettings
+from shared.web.connection import BoundedConnection
 from shared.web.edge import ASGIApp
 from shared.web.system import Build
 
-
-def serve(target: str, *, host: str, port: int, drain_seconds: int) -> None:
-    """Serve `package.module:factory` until SIGTERM or SIGINT; returns when everything in flight is answered.
-
-    One worker: a process is the unit of scale (a group commit, a cache and a tail each), so more of them are more
-    replicas behind a load balancer, not more workers here.
-    """
-    # A forked worker begins with granian's handlers for the main process, which tell it nothing: without this, a stop
-    # that comes while it is starting would go unheard until it is killed for being slow.
-    os.register_at_fork(after_in_child=_restore_signals)
-    Granian(
-        target,
-        address=host,
-        port=port,
-        interface=Interfaces.ASGI,
-        factory=True,
-        workers=1,
-        loop=Loops.uvloop,
-        http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=10_000, max_buffer_size=128 * 1024),
-        websockets=False,
-        backlog=2048,
-        workers_kill_timeout=drain_seconds,
-        log_enabled=False,
-    ).serve()
+# Longer than clients keep a connection that nobody uses, so that they close it and none of them writes into a closed one.
+KEEP_ALIVE_SECONDS: Final = 75
+_STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 
-def _restore_signals() -> None:
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+class _Server(uvicorn.Server):
+    """uvicorn's, for a process whose exit code tells how it ended: a stop that was asked for is none by a signal."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Begin the orderly stop at the first signal, and hurry at a second SIGINT."""
+        loop = asyncio.get_running_loop()
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
 
-def worker_app(make: Callable[[], ASGIApp]) -> ASGIApp:
-    """Make the application of a worker process, which ends when the process that started it does."""
-    die_with_parent()
-    app = make()
+def serve(make: Callable[[], ASGIApp], *, host: str, port: int, drain_seconds: int) -> None:
+    """Make the application and serve it until SIGTERM or SIGINT; returns when everything in flight is answered."""
+    # A stop before there is anything to drain: the callers' `finally` blocks still run.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, _end)
+    uvloop.run(_serve(make, host, port, drain_seconds))
+    # What is left to do is bounded, and no less important than what was in flight.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+async def _serve(make: Callable[[], ASGIApp], host: str, port: int, drain_seconds: int) -> None:
+    app = make()  # here, since pools belong to the loop that they are made in
     # What the program itself is made of stays for good: the cycle collector need not look at it again.
     gc.collect()
     gc.freeze()
-    return app
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        http=BoundedConnection,
+        ws="none",
+        interface="asgi3",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=2048,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=drain_seconds,
+    )
+    await _Server(config).serve()
+
+
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
+    sys.exit(0)
 
 
 def build_info(settings: ServiceSettings) -> Build:

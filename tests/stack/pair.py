@@ -148,13 +148,13 @@ class Pair:
 class _ReservedPort:
     """A port that nobody else on this machine gets as long as it is held.
 
-    The services listen with SO_REUSEPORT, so a bound socket that doesn't listen keeps the number without being in their
-    way; without it, two of them could share a port unnoticed.
+    A socket that is bound with SO_REUSEADDR, as a service's is, and doesn't listen keeps the number without being in the
+    service's way.
     """
 
     def __init__(self) -> None:
         self._socket = socket.socket()
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((HOST, 0))
         self.number: int = self._socket.getsockname()[1]
 

@@ -63,13 +63,13 @@ class Service:
 
     @property
     def pid(self) -> int:
-        """The id of the main process."""
+        """The id of the process that answers over HTTP."""
         assert self._process is not None
         return self._process.pid
 
     @property
     def is_running(self) -> bool:
-        """Whether the main process runs."""
+        """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def family(self) -> list[int]:
@@ -77,16 +77,12 @@ class Service:
         mark = f"\0{_MARK}={self._mark}\0".encode()
         return [pid for pid in _all_pids() if mark in b"\0" + _read(pid, "environ") and is_alive(pid)]
 
-    def worker(self) -> int | None:
-        """The id of the process that answers over HTTP."""
-        return next((pid for pid in children_of(self.pid) if is_alive(pid) and not _is_relay(pid)), None)
-
     def relay(self) -> int | None:
         """The id of the relay that authz keeps beside it."""
         return next((pid for pid in children_of(self.pid) if is_alive(pid) and _is_relay(pid)), None)
 
     def kill(self) -> None:
-        """End the main process by SIGKILL."""
+        """End the process by SIGKILL."""
         if self.is_running:
             os.kill(self.pid, signal.SIGKILL)
         self.wait_ended()
@@ -96,7 +92,7 @@ class Service:
         os.kill(self.pid, signal.SIGTERM)
 
     def wait_ended(self, seconds: float = DEADLINE_SECONDS) -> int:
-        """Wait for the end of the main process and return its exit code."""
+        """Wait for the end of the process and return its exit code."""
         assert self._process is not None
         return self._process.wait(seconds)
 
