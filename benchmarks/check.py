@@ -81,7 +81,16 @@ def measure() -> None:
         for connections in CONNECTIONS:
             _row(pair, echo, check, connections, lambda _: bodies())
         _drain(pair)
-        print("\nthe same, but no question is ever asked twice: facts in memory, each verdict evaluated anew")
+        print(
+            "\nthe same while delivery is held still: what authz itself costs, without relay and audit on the same cores"
+        )
+        with pair.delivery_held():
+            for connections in CONNECTIONS[1:]:
+                _row(pair, echo, check, connections, lambda _: bodies())
+        _drain(pair)
+        print(
+            "\nthe same as at first, but no question is ever asked twice: facts in memory, each verdict evaluated anew"
+        )
         _make_invoices(pair)
         for turn in range(ROUNDS):
             load.run(check, pair.admin_key, _invoices(turn), connections=128, seconds=SECONDS * 2)

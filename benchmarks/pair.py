@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -15,18 +16,19 @@ from typing import Final, NamedTuple
 import httpx
 
 from benchmarks.load import free_port, temporary_home
-from shared.process import tied
+from shared.process import children_of, tied
 
 _START_SECONDS: Final = 120.0
 
 
 class Pair(NamedTuple):
-    """A running pair: where it is, its keys, and its home folder."""
+    """A running pair: where it is, its keys, its home folder, and the process that holds it together."""
 
     authz: str
     audit: str
     environment: dict[str, str]
     home: Path
+    pid: int
 
     @property
     def admin_key(self) -> str:
@@ -45,6 +47,21 @@ class Pair(NamedTuple):
         """Return how many entries the audit log has."""
         checks = httpx.get(f"{self.audit}/api/v1/ready", timeout=10).json()["data"]["checks"]
         return next(int(c["figures"]["log_size"]) for c in checks if "log_size" in c["figures"])
+
+    @contextlib.contextmanager
+    def delivery_held(self) -> Iterator[None]:
+        """Hold the relay still, so that what is recorded waits; nothing of it is lost."""
+        (relay,) = [
+            pid
+            for service in children_of(self.pid)
+            for pid in children_of(service)
+            if b"\0relay\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(relay, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(relay, signal.SIGCONT)
 
     def _figure(self, check: str, name: str) -> int:
         checks = httpx.get(f"{self.authz}/api/v1/ready", timeout=10).json()["data"]["checks"]
@@ -66,7 +83,7 @@ def running_pair() -> Iterator[Pair]:
         lines = (home / "dev.env").read_text(encoding="utf-8").splitlines()
         values = dict(line.removeprefix("export ").split("=", 1) for line in lines if "=" in line)
         environment = {name: value.strip("'\"") for name, value in values.items()}
-        yield Pair(environment["PLYSTRA_AUTHZ_URL"], environment["PLYSTRA_AUDIT_URL"], environment, home)
+        yield Pair(environment["PLYSTRA_AUTHZ_URL"], environment["PLYSTRA_AUDIT_URL"], environment, home, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(90)

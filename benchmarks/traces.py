@@ -1,19 +1,21 @@
-"""Decision events as authz sends them: 20,000 members of 50 Spaces, 200,000 resources, one in five denied."""
+"""Events as authz sends them: decisions (20,000 members of 50 Spaces, 200,000 resources, one in five denied) and changes."""
 
 from __future__ import annotations
 
 import random
 import time
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
 from shared.clock import utc_now
-from shared.envelope import encode_event
+from shared.envelope import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, encode_event
 from shared.identifiers import new_uuid7
 
-BODY_BYTES: Final = 1_000_000
+# A change, a decision without its candidates and checks, and one with all that the worked example has.
+Shape = Literal["change", "short decision", "decision"]
+SHAPES: Final[tuple[Shape, ...]] = get_args(Shape)
 
 
 def trace_of(chance: random.Random, event_id: str, now: datetime, *, whole: bool) -> dict[str, Any]:
@@ -107,20 +109,62 @@ def trace_of(chance: random.Random, event_id: str, now: datetime, *, whole: bool
     }
 
 
-def make_events(count: int, *, whole: bool, seed: int) -> list[bytes]:
+def change_of(chance: random.Random, event_id: str, now: datetime) -> dict[str, Any]:
+    """The data of a change: a resource is made, as an import makes many."""
+    number, space = chance.randrange(10_000_000), f"space_{chance.randrange(50):03}"
+    after = {
+        "created_at": now,
+        "display_name": f"Invoice {number}",
+        "external_id": None,
+        "group_id": f"group_{number % 1_000}",
+        "id": f"invoice_{number}",
+        "metadata": {},
+        "owner_member_id": f"member_{number % 20_000:06}",
+        "properties": {},
+        "resource_type": "invoice",
+        "revision": number,
+        "space_id": space,
+        "status": "active",
+        "updated_at": now,
+    }
+    return {
+        "actor": {"credential_id": "a" * 16, "type": "credential"},
+        "after": after,
+        "before": None,
+        "entity": {"id": after["id"], "type": "resource"},
+        "reason": None,
+        "request": {
+            "ip": "127.0.0.1",
+            "request_id": f"req_{event_id.replace('-', '')}",
+            "trace_id": None,
+            "user_agent": "python-httpx/0.28",
+        },
+        "revision": number,
+        "space_id": space,
+    }
+
+
+def data_of(shape: Shape, chance: random.Random, event_id: str, now: datetime) -> dict[str, Any]:
+    """The data of one event."""
+    if shape == "change":
+        return change_of(chance, event_id, now)
+    return trace_of(chance, event_id, now, whole=shape == "decision")
+
+
+def make_events(count: int, shape: Shape, *, seed: int) -> list[bytes]:
     """Events of one producer, as canonical bytes."""
     chance, now, epoch = random.Random(seed), utc_now(), time.time_ns() // 1000
     encoder = msgspec.json.Encoder(order="sorted")
     events = []
     for sequence in range(count):
         event_id = new_uuid7()
-        data = msgspec.Raw(encoder.encode(trace_of(chance, event_id, now, whole=whole)))
+        data = msgspec.Raw(encoder.encode(data_of(shape, chance, event_id, now)))
         events.append(
             encode_event(
                 data=data,
                 epoch=epoch,
                 event_id=event_id,
-                kind="decision.made",
+                kind="resource.created" if shape == "change" else "decision.made",
                 occurred_at=now,
                 sequence=sequence,
                 source="benchmark",
@@ -130,6 +174,6 @@ def make_events(count: int, *, whole: bool, seed: int) -> list[bytes]:
 
 
 def in_batches(events: list[bytes]) -> list[list[bytes]]:
-    """Cut a stream into batches of about a body's size."""
-    per_batch = min(1_000, BODY_BYTES // (max(map(len, events)) + 1))
+    """Cut a stream into batches as large as audit takes them."""
+    per_batch = min(MAX_BATCH_EVENTS, (MAX_BATCH_BYTES - 1_024) // (max(map(len, events)) + 1))
     return [events[i : i + per_batch] for i in range(0, len(events), per_batch)]
