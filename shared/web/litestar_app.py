@@ -45,11 +45,13 @@ class StrictRequest(Request[Any, Any, Any]):
     _content: bytes | None = None
 
     async def body(self) -> bytes:
-        """Return the body, decoded, or raise a 400 problem: Litestar would take an empty one for no `data` at all."""
-        if self._content is None:  # Litestar asks twice
+        """Return the body, decoded, or raise a 4xx problem: Litestar would take an empty one for no `data` at all."""
+        if self._content is None:  # Litestar asks twice: for this, and for `json`
+            context, limit = context_of(self.scope), self.route_handler.opt.get("zstd")
+            demand_json(context, zstd=limit is not None)
             body = await super().body()
-            if (context_of(self.scope).content_encoding or b"").lower() == b"zstd":
-                body = decoded(body, self.route_handler.opt["zstd"])
+            if limit is not None and (context.content_encoding or b"").lower() == b"zstd":
+                body = decoded(body, limit)
             if not body:
                 raise Problem("malformed_json", "The body is empty; send one JSON document.")
             self._content = body
@@ -57,7 +59,6 @@ class StrictRequest(Request[Any, Any, Any]):
 
     async def json(self) -> Any:
         """Return the body as a value of the handler's type, or raise a 4xx problem."""
-        demand_json(context_of(self.scope), zstd="zstd" in self.route_handler.opt)
         field = self.route_handler.parsed_data_field
         assert field is not None  # Litestar reads a body only for handlers that declare `data`
         return decode_strict(await self.body(), msgspec.json.Decoder(field.annotation))

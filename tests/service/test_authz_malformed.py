@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import pytest_asyncio
+import zstandard
 
 from tests.service.authz_service import CHECK, EXPLAIN, RunningAuthz, actor, bearer, question
 
@@ -255,3 +256,11 @@ async def test_a_body_beyond_one_mebibyte_is_refused_whether_or_not_it_says_its_
 async def test_a_body_that_is_not_declared_as_json_is_refused(finance: RunningAuthz, path, content_type):
     response = await finance.post(path, PLAIN, content_type=content_type)
     assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+
+
+@PATHS
+@pytest.mark.parametrize("coding", ["zstd", "gzip", "br"])
+async def test_a_body_in_a_coding_is_refused(finance: RunningAuthz, path, coding):
+    response = await finance.post(path, zstandard.compress(PLAIN), content_encoding=coding)
+    assert (response.status_code, response.json()["code"]) == (415, "unsupported_media_type")
+    assert response.headers["accept-encoding"] == "identity"
