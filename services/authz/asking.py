@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -26,7 +26,7 @@ from services.authz.model import (
     User,
     UserMember,
 )
-from shared.canonical import NotCanonical, canonical_json
+from shared.canonical import MAX_INTEGER, NotCanonical, canonical_json
 from shared.identifiers import Id
 from shared.problems import Problem, ProblemError
 from shared.web.strict import decode_strict
@@ -92,10 +92,20 @@ class CheckRequest(Body, frozen=True, kw_only=True):
 
     actor: ActorInput
     action: Id
+    # The answer is taken on facts of this revision or a later one: what a write has answered makes it visible.
+    at_least_revision: Annotated[int, Meta(ge=0, le=MAX_INTEGER)] = 0
     resource_type: Id | None = None
     resource_id: Id | None = None
     resource: ResourceInput | None = None
     grants: Annotated[tuple[GrantInput, ...], Meta(max_length=MAX_GRANTS)] | None = None
+
+
+class Asked(NamedTuple):
+    """What a request asks, the facts that it brings itself, and how new the others must be at least."""
+
+    question: Question
+    inline: InlineFacts = STORED
+    at_least_revision: int = 0
 
 
 class _PlainActor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,7 +132,7 @@ _PLAIN_QUOTES: Final = 2 * (8 + 7)
 _INLINE_ACTOR: Final = tuple(f for f in ActorInput.__struct_fields__ if not f.endswith("_id"))
 
 
-def parse_check(body: bytes) -> tuple[Question, InlineFacts]:
+def parse_check(body: bytes) -> Asked:
     """Read the body of a check strictly; raises a 400 problem that names what is wrong.
 
     A plain request is read the short way. Whatever is not plain, or not right, is read again the full way, which alone
@@ -144,7 +154,7 @@ def parse_check(body: bytes) -> tuple[Question, InlineFacts]:
             plain.resource_id,
         )
         if _SEVEN_IDS.fullmatch("\n".join(ids)):
-            return (
+            return Asked(
                 Question(
                     action=plain.action,
                     actor=ActorIds(
@@ -155,15 +165,17 @@ def parse_check(body: bytes) -> tuple[Question, InlineFacts]:
                     ),
                     resource_id=plain.resource_id,
                     resource_type=plain.resource_type,
-                ),
-                STORED,
+                )
             )
-    full = decode_strict(body, _FULL)
-    return question_of(full), inline_facts(full)
+    return asked_of(decode_strict(body, _FULL))
 
 
-def question_of(body: CheckRequest) -> Question:
-    """Return the question that a request asks, raising a 400 problem when it does not name one resource."""
+def asked_of(body: CheckRequest) -> Asked:
+    """Return what a request asks, or raise a 400 problem that names what is wrong."""
+    return Asked(_question(body), _inline_facts(body), body.at_least_revision)
+
+
+def _question(body: CheckRequest) -> Question:
     actor, resource = body.actor, body.resource
     resource_type, resource_id = body.resource_type, body.resource_id
     if resource is not None:
@@ -192,8 +204,7 @@ def question_of(body: CheckRequest) -> Question:
     )
 
 
-def inline_facts(body: CheckRequest) -> InlineFacts:
-    """Return the facts that a request brings itself; `STORED` when it brings none."""
+def _inline_facts(body: CheckRequest) -> InlineFacts:
     actor = body.actor
     is_inline = any(getattr(actor, field) is not UNSET for field in _INLINE_ACTOR)
     if not is_inline and body.resource is None and body.grants is None:

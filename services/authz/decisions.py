@@ -8,9 +8,10 @@ from typing import Final, NamedTuple
 
 from msgspec import Raw
 
+from services.authz.asking import Asked
 from services.authz.cache import Cache, Entry
-from services.authz.facts import STORED, FactSource, InlineFacts
-from services.authz.model import Question, RequestOrigin
+from services.authz.facts import FactSource
+from services.authz.model import RequestOrigin
 from services.authz.outbox import Recorder
 from services.authz.settled import Given, Settled, give, settle
 from shared.clock import Clock
@@ -52,7 +53,10 @@ class Decisions:
         self._counts = counts
 
     def recall(self, body: bytes) -> Taken | None:
-        """Return the verdict on a question that was asked before in the same words, if it is certain that it holds."""
+        """Return the verdict on a question that was asked before in the same words, if it is certain that it holds.
+
+        The words may hold the revision that the facts must have at least: it was reached then, so it still is.
+        """
         entry = self._remembered.get(body)
         if entry is None:
             return None
@@ -61,11 +65,11 @@ class Decisions:
             return None
         return Taken(entry.value, now, revision)
 
-    async def take(self, question: Question, inline: InlineFacts = STORED, *, body: bytes | None = None) -> Taken:
+    async def take(self, asked: Asked, *, body: bytes | None = None) -> Taken:
         """Evaluate a question, and remember the verdict for the same `body`; raises a 503 problem without facts."""
-        known = await self._facts.gather(question, inline)
+        known = await self._facts.gather(asked.question, asked.inline, asked.at_least_revision)
         now = self._clock()
-        settled = settle(known.facts, question, now, inline.names())
+        settled = settle(known.facts, asked.question, now, asked.inline.names())
         if body is not None and known.tokens and len(body) + settled.size <= _MAX_REMEMBERED_BYTES:
             self._remembered.put(body, Entry(settled, known.revision, known.tokens))
         return Taken(settled, now, known.revision)

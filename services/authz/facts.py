@@ -105,10 +105,13 @@ class FactSource:
         """Return the revision that memory is true as of; None when that was confirmed too long ago."""
         return None if self._tail.age > self._staleness else self._tail.revision
 
-    async def gather(self, question: Question, inline: InlineFacts = STORED) -> Known:
-        """Return the facts of a question and the revision that all of them are true as of."""
+    async def gather(self, question: Question, inline: InlineFacts = STORED, at_least: int = 0) -> Known:
+        """Return the facts of a question and the revision that all of them are true as of.
+
+        Waits briefly for the revision `at_least` to come; raises a 503 problem when it doesn't.
+        """
         for _ in range(ATTEMPTS):
-            if self.known_revision() is None:
+            if self.known_revision() is None or not await self._tail.reach(at_least, PATIENCE_SECONDS):
                 break
             facts = self._from_memory(question, inline)
             if facts is not None:
@@ -116,7 +119,14 @@ class FactSource:
             newest = await self._load_missing(question, inline)
             if not await self._tail.reach(newest, PATIENCE_SECONDS):
                 break
-        return await self._read_through(question, inline)
+        known = await self._read_through(question, inline)
+        if known.revision < at_least:
+            raise retry_later(
+                "revision_not_reached",
+                f"/at_least_revision: the newest revision is {known.revision}, not yet {at_least}; ask again, or for "
+                "the one that a write has answered.",
+            )
+        return known
 
     def _from_memory(self, question: Question, inline: InlineFacts) -> Known | None:
         """Assemble the facts from memory alone; None when something is missing. Nothing is awaited in between."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import os
 import re
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from datetime import datetime
@@ -253,6 +255,17 @@ class RunningAuthz(AuthzDatabase):
 
     async def _is_ready(self) -> bool:
         return (await self.client.get("/api/v1/ready")).status_code == 200
+
+
+@contextlib.contextmanager
+def standing_still(authz: RunningAuthz) -> Iterator[None]:
+    """Let the session of the tail answer nothing, as when the network between has gone silent."""
+    (pid,) = authz.sessions("tail")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
 
 
 async def eventually(probe: Callable[[], Awaitable[Any]], seconds: float = DEADLINE_SECONDS) -> Any:

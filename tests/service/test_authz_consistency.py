@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
-import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -15,7 +12,14 @@ import pytest
 from services.authz.engine import decide
 from services.authz.model import Facts, Trace
 from tests.conftest import ServiceDatabase
-from tests.service.authz_service import AuthzDatabase, RunningAuthz, eventually, question, running_authz
+from tests.service.authz_service import (
+    AuthzDatabase,
+    RunningAuthz,
+    eventually,
+    question,
+    running_authz,
+    standing_still,
+)
 from tests.service.authz_writer import Writer, writing
 from tests.service.history import History, verdict_of
 
@@ -77,17 +81,6 @@ async def test_every_decision_is_that_of_one_revision_while_two_rows_change_toge
 async def decided_at_revision(authz: RunningAuthz, revision: int) -> Any:
     data = await authz.decide()
     return data["revision"] >= revision and data
-
-
-@contextlib.contextmanager
-def standing_still(authz: RunningAuthz) -> Iterator[None]:
-    """Let the session of the tail answer nothing, as when the network between has gone silent."""
-    (pid,) = authz.sessions("tail")
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_tail_that_is_silent_beyond_the_bound_makes_checks_read_through_until_it_is_back(

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.authz.asking import CheckRequest, inline_facts, parse_check, question_of
+from services.authz.asking import Asked, CheckRequest, asked_of, parse_check
 from services.authz.facts import STORED
 from shared.problems import Problem
 from shared.web.strict import decode_strict
@@ -26,8 +26,7 @@ IDS = st.text("aZ0_.:@-", min_size=1, max_size=4) | st.sampled_from(["", "a b", 
 
 
 def read_in_full(body: bytes) -> Any:
-    request = decode_strict(body, FULL)
-    return question_of(request), inline_facts(request)
+    return asked_of(decode_strict(body, FULL))
 
 
 def outcome(read: Any, body: bytes) -> Any:
@@ -60,8 +59,14 @@ def test_a_body_with_a_place_changed_is_read_or_refused_alike(data):
 
 
 def test_a_plain_question_brings_no_facts():
-    _, facts = parse_check(json.dumps(PLAIN).encode())
-    assert facts is STORED
+    asked = parse_check(json.dumps(PLAIN).encode())
+    assert asked == Asked(asked.question)
+    assert asked.inline is STORED
+
+
+def test_the_revision_that_the_facts_must_have_is_no_part_of_the_question():
+    plain = parse_check(json.dumps(PLAIN).encode())
+    assert parse_check(json.dumps(PLAIN | {"at_least_revision": 7}).encode()) == plain._replace(at_least_revision=7)
 
 
 @pytest.mark.parametrize("key", ["actor", "action", "resource_type", "resource_id", "user_id", "space_id"])

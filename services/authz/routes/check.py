@@ -13,7 +13,7 @@ from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler
 from litestar.params import JSONBody
 from msgspec import Raw
 
-from services.authz.asking import CheckRequest, inline_facts, parse_check, question_of
+from services.authz.asking import CheckRequest, asked_of, parse_check
 from services.authz.decisions import Decisions
 from services.authz.facts import STORED
 from services.authz.model import Trace
@@ -46,10 +46,10 @@ def lean_check(decisions: Decisions, authenticator: Authenticator) -> LeanHandle
         body = await _read(receive)
         taken = decisions.recall(body)
         if taken is None:
-            question, inline = parse_check(body)
-            if inline is not STORED:
+            asked = parse_check(body)
+            if asked.inline is not STORED:
                 credential.require("authz:check_inline")
-            taken = await decisions.take(question, inline, body=body)
+            taken = await decisions.take(asked, body=body)
         return (await decisions.record(taken, context)).answer
 
     return check
@@ -75,11 +75,11 @@ def check_handlers(decisions: Decisions, authenticator: Authenticator) -> list[A
     async def explain(request: Request[Any, Any, Any], data: JSONBody[CheckRequest]) -> Answer[ExplainData]:
         """Decides and records like `check`, and returns the whole trace."""
         context = context_of(request.scope)
-        question, inline = question_of(data), inline_facts(data)
-        if inline is not STORED:
+        asked = asked_of(data)
+        if asked.inline is not STORED:
             credential = await authenticator.authenticate(context.authorization)
             credential.require("authz:check_inline")
-        given = await decisions.record(await decisions.take(question, inline), context)
+        given = await decisions.record(await decisions.take(asked), context)
         # The trace is returned as it was recorded, byte for byte.
         decided = msgspec.json.decode(given.answer, type=Answer[CheckData]).data
         trace: Any = Raw(given.trace)
