@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Protocol
 
 from rich.console import Console
 from rich.table import Table
 
 from shared.migrations.errors import OperatorError
-from shared.migrations.findings import Finding
 
 Format = Literal["human", "json"]
 
@@ -39,7 +38,22 @@ def print_error(error: OperatorError) -> None:
     ERR.print(f"  next: {error.remedy}")
 
 
-def print_finding(finding: Finding) -> None:
+class Fault(Protocol):
+    """What a check found: its code, where, what was seen, why it matters, what to do next."""
+
+    @property
+    def code(self) -> str: ...  # noqa: D102  # said above
+    @property
+    def subject(self) -> str: ...  # noqa: D102
+    @property
+    def seen(self) -> str: ...  # noqa: D102
+    @property
+    def why(self) -> str: ...  # noqa: D102
+    @property
+    def remedy(self) -> str: ...  # noqa: D102
+
+
+def print_finding(finding: Fault) -> None:
     """Print one fault with everything there is to say about it."""
     OUT.print(f"  ✗ {finding.code}: {finding.subject}", style="red")
     OUT.print(f"      seen: {finding.seen}")

@@ -1,0 +1,175 @@
+"""Whether the tables of the permission graph are what its events made of them: a replay, compared row by row.
+
+It reads nothing of authz's code: a row is the `after` of the last event of it, each event begins where the one before it
+left the row, and revisions have no gap. PostgreSQL does the comparing, so memory stays flat however long the history is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import psycopg
+from psycopg import IsolationLevel, sql
+from psycopg.rows import dict_row
+
+from shared.db import load_queries
+from shared.migrations.errors import CannotCompare
+from shared.migrations.ledger import connect
+
+_QUERIES: Final = load_queries(Path(__file__).with_name("projections.sql"))
+NOUNS: Final = (
+    "user",
+    "space",
+    "group",
+    "member",
+    "user_member",
+    "resource_type",
+    "resource_action",
+    "role",
+    "permission",
+    "role_permission",
+    "member_role",
+    "resource",
+)
+# code -> (why it matters, what to do next)
+FAULTS: Final[dict[str, tuple[str, str]]] = {
+    "revision_gap": (
+        "An event that was there is gone, or one was slipped in: what was changed then can't be shown.",
+        "Compare with the audit log, which has the same events by their revision; restore authz from a backup.",
+    ),
+    "unknown_noun": (
+        "Nothing is made from such an event, so what it changed has no effect.",
+        "Find out which release wrote it; this plystractl may be older than the service.",
+    ),
+    "broken_history": (
+        "Between two events the row was changed by something that left no event, or an event was edited.",
+        "Compare both events with the audit log; it has their bytes as they were recorded.",
+    ),
+    "row_missing": (
+        "Decisions are taken without a row that the history says is there.",
+        "Find out who deleted it; then write the row anew from the event's `after`, or restore authz from a backup.",
+    ),
+    "row_unexplained": (
+        "Decisions are taken on a row that nobody is known to have made.",
+        "Find out who inserted it; take it out unless it is accounted for, then look for what was decided with it.",
+    ),
+    "row_differs": (
+        "Decisions are taken on values that nobody is known to have set.",
+        "Find out who changed the row; then write it anew from the event's `after`.",
+    ),
+}
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """The first of `total` faults of a kind: where, and what was seen there."""
+
+    code: str
+    seen: str
+    subject: str
+    total: int
+
+    @property
+    def why(self) -> str:
+        """Why it matters."""
+        return FAULTS[self.code][0]
+
+    @property
+    def remedy(self) -> str:
+        """What to do next."""
+        return FAULTS[self.code][1]
+
+    def describe(self) -> dict[str, Any]:
+        """Return it for a machine."""
+        fields: dict[str, Any] = msgspec.structs.asdict(self)
+        return fields | {"why": self.why, "next": self.remedy}
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What was compared, as of one moment, and what was found."""
+
+    differences: list[Difference]
+    events: int
+    revision: int
+
+
+def compare_projections(dsn: str) -> Comparison:
+    """Replay authz's events and compare; only reads, in one snapshot, while the service may go on."""
+    with connect(dsn, "authz verify-projections", read_only=True) as connection:
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        connection.row_factory = dict_row  # type: ignore[assignment]  # psycopg types a connection by its first factory
+        try:
+            with connection.transaction():
+                counted = _first(connection, "count_events")
+                differences = [
+                    *_of_history(connection),
+                    *(difference for noun in NOUNS for difference in _of_noun(connection, noun)),
+                ]
+        except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
+            raise CannotCompare(
+                f"There is no permission graph in this database: {str(error).splitlines()[0]}.",
+                why="Without its tables nothing can be said about them.",
+                remedy="check that the DSN is authz's; then: plystractl migrate status --service authz",
+            ) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise CannotCompare(
+                f"This user may not read the permission graph: {str(error).splitlines()[0]}.",
+                why="What can't be read can't be compared.",
+                remedy="use the DSN that authz's database is migrated with, or grant authz_reader.",
+            ) from error
+    return Comparison(differences=differences, **counted)
+
+
+def _of_history(connection: psycopg.Connection[Any]) -> Iterator[Difference]:
+    if gap := _first(connection, "find_revision_gap"):
+        seen = f"revision {gap['revision']} follows {gap['before_it']}"
+        yield Difference(code="revision_gap", subject="authz.event", seen=seen, total=gap["total"])
+    if unknown := _first(connection, "find_unknown_noun", nouns=list(NOUNS)):
+        seen = f"revision {unknown['revision']} is of the noun {unknown['entity_type']!r}"
+        yield Difference(code="unknown_noun", subject="authz.event", seen=seen, total=unknown["total"])
+
+
+def _of_noun(connection: psycopg.Connection[Any], noun: str) -> Iterator[Difference]:
+    # A resource is told apart by its type too; everything else by its id alone.
+    typed = noun == "resource"
+    parts = {
+        "table": sql.Identifier("authz", noun),
+        "noun": sql.Literal(noun),
+        "identity": sql.SQL("e.after ->> 'resource_type'" if typed else "e.entity_type"),
+        "joined": sql.SQL(
+            "live.id = replayed.id and live.resource_type = replayed.resource_type"
+            if typed
+            else "live.id = replayed.id"
+        ),
+    }
+    if broken := _first(connection, "find_broken_history", parts):
+        seen = f"revision {broken['revision']}, {broken['kind']}: {_fields(broken['before'], broken['was'])}"
+        subject = f"authz.{noun} {broken['entity_id']}"
+        yield Difference(code="broken_history", subject=subject, seen=seen, total=broken["total"])
+    if found := _first(connection, "find_difference", parts):
+        made, stored = found["made"], found["stored"]
+        if stored is None:
+            code, seen = "row_missing", f"revision {found['revision']} made it so: {made}"
+        elif made is None:
+            code, seen = "row_unexplained", f"no event made it: {stored}"
+        else:
+            code, seen = "row_differs", f"since revision {found['revision']}: {_fields(stored, made)}"
+        yield Difference(code=code, subject=f"authz.{noun} {found['id']}", seen=seen, total=found["total"])
+
+
+def _fields(found: dict[str, Any] | None, expected: dict[str, Any] | None) -> str:
+    """Name the fields in which a row isn't what it should be."""
+    if found is None or expected is None:
+        return f"begins with {found}, the event before left {expected}"
+    names = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    return "; ".join(f"{name} is {found.get(name)!r}, should be {expected.get(name)!r}" for name in names)
+
+
+def _first(
+    connection: psycopg.Connection[Any], name: str, parts: dict[str, sql.Composable] | None = None, **values: Any
+) -> dict[str, Any]:
+    statement = sql.SQL(_QUERIES[name]).format(**parts or {})
+    row: dict[str, Any] | None = connection.execute(statement, values or None).fetchone()
+    return row or {}
