@@ -15,8 +15,10 @@ from shared.compression import CODING, decompress, new_compressor
 from shared.envelope import MAX_BATCH_BYTES
 
 EVENTS_PATH: Final = "/api/v1/events"
-# These say that audit will never take this batch as it is; anything else may pass.
-_REFUSALS: Final = frozenset({400, 409, 413, 415, 422})
+# These say that audit will never take these events; anything else may pass.
+_REFUSALS: Final = frozenset({400, 409, 413, 422})
+# This says that audit can't read what is put around them, as one of an older release can't: no fault of any event.
+_UNREADABLE: Final = "malformed_json"
 # Frames one after the other hold what they hold, one after the other: so a batch is put together without reading it.
 _HEAD, _COMMA, _TAIL = map(new_compressor(), (b'{"events":[', b",", b"]}"))
 
@@ -66,11 +68,23 @@ class HttpDelivery:
         if response.status_code == 200:
             return
         reason = f"{response.status_code} {response.text[:1000]}"
-        raise Refused(reason) if response.status_code in _REFUSALS else Unavailable(reason)
+        raise Refused(reason) if _is_refusal(response) else Unavailable(reason)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._client.aclose()
+
+
+class _Problem(msgspec.Struct):
+    code: str
+
+
+def _is_refusal(response: httpx.Response) -> bool:
+    try:
+        code = msgspec.json.decode(response.content, type=_Problem).code
+    except (msgspec.DecodeError, UnicodeError):
+        code = ""
+    return response.status_code in _REFUSALS and code != _UNREADABLE
 
 
 def split_events(frame: bytes) -> list[bytes]:

@@ -8,9 +8,9 @@ audit recognises it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
 import asyncpg
 import msgspec
@@ -56,6 +56,18 @@ class Commit(msgspec.Struct, frozen=True, kw_only=True):
     def size(self) -> int:
         """How many bytes the events have as JSON."""
         return len(self.events) if self.events_length is None else self.events_length
+
+
+Delivered = Literal["nothing", "little", "much"]
+
+
+def _fullness(commits: Sequence[Commit]) -> float:
+    """How much of a batch's limits they take up, of whichever they take most."""
+    return max(
+        sum(len(commit.events) for commit in commits) / MAX_WIRE_BYTES,
+        sum(commit.size for commit in commits) / MAX_EVENTS_BYTES,
+        sum(commit.last_sequence - commit.first_sequence + 1 for commit in commits) / MAX_BATCH_EVENTS,
+    )
 
 
 class Relay:
@@ -129,18 +141,18 @@ class Relay:
                 backoff = min(backoff * 2, MAX_BACKOFF_SECONDS)
                 continue
             # What was committed before the stop is there to be read by a look that began after it.
-            if not delivered and farewell is not None:
+            if delivered == "nothing" and farewell is not None:
                 return
-            if delivered < MAX_EVENTS_BYTES // 4:
+            if delivered != "much":
                 await self._pause(GATHER_SECONDS)
             if self._monotonic() >= self._upkeep_at:
                 await self._upkeep(connection)
 
-    async def _deliver_next(self, connection: Connection) -> int:
-        """Deliver one batch and mark it; returns how many bytes it had, 0 when nothing waits."""
+    async def _deliver_next(self, connection: Connection) -> Delivered:
+        """Deliver one batch and mark it; `much` when there is likely to be a next one."""
         rows = await connection.fetch(SQL["read_undelivered"], MAX_WIRE_BYTES, MAX_EVENTS_BYTES, MAX_BATCH_EVENTS)
         if not rows:
-            return 0
+            return "nothing"
         commits = [Commit(**dict(row)) for row in rows]
         traceparents = [t for commit in commits for t in commit.traceparents or ()]
         with self._tracing.batch_span("deliver events", traceparents) as traceparent:
@@ -156,7 +168,7 @@ class Relay:
         now = self._clock()
         lag = max(0, int((now - commits[0].recorded_at).total_seconds() * 1000))
         await connection.execute(SQL["note_relay_seen"], self._instance, now, lag)
-        return sum(commit.size for commit in commits)
+        return "much" if _fullness(commits) > 1 / 4 else "little"
 
     async def _deliver_singly(self, connection: Connection, commits: list[Commit], traceparent: str | None) -> None:
         """Find the event that audit refuses and set it aside, so that it does not hold up the others."""

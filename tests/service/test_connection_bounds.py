@@ -20,16 +20,25 @@ STATES: dict[int, ServerState] = {}
 REQUEST = b"POST /echo HTTP/1.1\r\nhost: here\r\ncontent-length: 2\r\n"
 
 
-async def echo(scope: Any, receive: Any, send: Any) -> None:  # the signature of ASGI
-    """Answer with the body."""
-    body = b""
-    while True:
+FAILURES: list[Exception] = []
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answer with the body: at once, after a while (/slow), or without listening to it (/deaf)."""
+    body, message = b"", {"more_body": scope["path"] != "/deaf"}
+    while message["more_body"]:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return
         body += message["body"]
-        if not message["more_body"]:
-            break
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
-    await send({"type": "http.response.body", "body": body})
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.2)
+    try:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+    except Exception as error:
+        FAILURES.append(error)
+        raise
 
 
 @contextlib.asynccontextmanager
@@ -113,7 +122,7 @@ async def test_a_head_within_the_bounds_is_taken_and_a_body_is_no_head() -> None
 
 @pytest.mark.parametrize("begun", [b"", b"P", REQUEST, b"GET / HTTP/1.1\r\nhost: here\r\n\r\n" + REQUEST])
 async def test_a_head_that_takes_too_long_ends_the_connection(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "CLIENT_SECONDS", 0.05)
     async with serving() as port:
         answer = await say(port, begun)
         assert answer.startswith(b"HTTP/1.1 200") == begun.startswith(b"GET")
@@ -165,15 +174,131 @@ async def test_a_connection_that_nobody_uses_ends_when_the_service_stops() -> No
                 assert await reader.read() == b""
 
 
-async def test_a_body_and_the_pause_between_requests_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HEAD_SECONDS", 0.05)
+async def test_a_body_that_stops_coming_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CLIENT_SECONDS", 0.05)
+    async with serving() as port:
+        assert await say(port, REQUEST + b"\r\n{") == b""
+
+
+async def test_a_slow_body_and_the_pause_between_requests_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CLIENT_SECONDS", 0.2)
     async with serving() as port:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.closing(writer):
             for _ in range(2):
-                writer.write(REQUEST + b"\r\n{")
-                await asyncio.sleep(0.2)  # the time is what is tried out
-                writer.write(b"}")
-                answer = await reader.readuntil(b"{}")
-                assert answer.startswith(b"HTTP/1.1 200")
-                await asyncio.sleep(0.2)  # as above
+                writer.write(REQUEST.replace(b": 2", b": 8") + b"\r\n")
+                for _ in range(8):
+                    writer.write(b"x")
+                    await asyncio.sleep(0.08)  # the time is what is tried out
+                assert (await reader.readuntil(b"x" * 8)).startswith(b"HTTP/1.1 200")
+                await asyncio.sleep(0.7)  # as above
+
+
+OFFER = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+
+
+@pytest.mark.parametrize(
+    "head", [OFFER, OFFER.replace(b"h2c", b"websocket"), OFFER.replace(b"Upgrade, ", b"close, Upgrade, ")]
+)
+@pytest.mark.parametrize("cuts", [1, 3])
+async def test_an_offer_to_upgrade_is_ignored_and_the_body_is_read(head: bytes, cuts: int) -> None:
+    asked = (
+        REQUEST.replace(b": 2", b": 60")
+        + head
+        + b"\r\n"
+        + b"GET /smuggled HTTP/1.1\r\nhost: here\r\n\r\n".ljust(60, b"x")
+    )
+    async with serving() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.closing(writer):
+            for _ in range(1 if b"close" in head else 2):
+                for start in range(cuts):
+                    writer.write(asked[start * len(asked) // cuts : (start + 1) * len(asked) // cuts])
+                    await asyncio.sleep(0.02)
+                answer = await reader.readuntil(b"x" * 4)
+                answer += await reader.readexactly(60 - len(answer.partition(b"\r\n\r\n")[2]))
+                assert answer.count(b"HTTP/1.1 200") == 1
+                assert answer.endswith(asked[-60:])
+            assert (b"connection: close" in answer) == (b"close" in head)
+
+
+async def test_a_question_that_offers_an_upgrade_and_has_no_body_is_answered() -> None:
+    async with serving() as port:
+        answer = await say(port, b"GET / HTTP/1.1\r\nhost: here\r\n" + OFFER + b"\r\n" + GOODBYE)
+    assert answer.count(b"HTTP/1.1 200") == 2
+
+
+async def test_connect_is_refused() -> None:
+    async with serving() as port:
+        answer = await say(port, b"CONNECT here:80 HTTP/1.1\r\nhost: here\r\n\r\n")
+    assert problem_in(answer) == (400, "malformed_request")
+
+
+@pytest.mark.parametrize("trailers", [b"a: b\r\n" * 300_000, b"a: " + b"x" * 2_000_000])
+async def test_trailers_without_end_are_cut_off(trailers: bytes) -> None:
+    chunked = REQUEST.replace(b"content-length: 2", b"transfer-encoding: chunked")
+    async with serving() as port:
+        answer = await say(
+            port, chunked + b"\r\n0\r\n", *[trailers[i : i + 60_000] for i in range(0, len(trailers), 60_000)]
+        )
+    assert problem_in(answer) == (400, "malformed_request")
+
+
+async def test_a_body_in_small_chunks_with_trailers_is_taken() -> None:
+    chunked = REQUEST.replace(b"content-length: 2", b"transfer-encoding: chunked\r\nconnection: close")
+    async with serving() as port:
+        answer = await say(port, chunked + b"\r\n" + b"2\r\nab\r\n" * 20_000 + b"0\r\nx-sum: 1\r\n\r\n")
+    assert answer.endswith(b"ab" * 20_000)
+
+
+async def test_the_end_of_a_body_is_not_counted_as_the_head_that_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MAX_HEAD_BYTES", 1_000)
+    asked = REQUEST.replace(b": 2", b": 30000") + b"\r\n" + b"x" * 30_000
+    async with serving() as port:
+        answer = await say(port, asked + b"GET /b HTTP/1.1\r\nhost", b": here\r\nconnection: close\r\n\r\n")
+    assert answer.count(b"HTTP/1.1 200") == 2
+
+
+GOODBYE = b"GET / HTTP/1.1\r\nhost: here\r\nconnection: close\r\n\r\n"
+
+
+async def test_a_client_that_has_asked_and_says_nothing_more_gets_its_answer() -> None:
+    async with serving() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.closing(writer):
+            writer.write(b"POST /slow HTTP/1.1\r\nhost: here\r\ncontent-length: 2\r\n\r\n{}")
+            writer.write_eof()
+            async with asyncio.timeout(10):
+                assert (await reader.read()).endswith(b"\r\n\r\n{}")
+
+
+async def test_a_client_that_ends_in_the_middle_of_its_question_gets_none() -> None:
+    async with serving() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.closing(writer):
+            writer.write(REQUEST + b"\r\n{")
+            writer.write_eof()
+            async with asyncio.timeout(10):
+                assert await reader.read() == b""
+
+
+@pytest.mark.parametrize("then", [b"what?\r\n\r\n", b""])
+async def test_nobody_writes_to_a_connection_that_is_refused_or_gone(then: bytes) -> None:
+    slow = b"GET /slow HTTP/1.1\r\nhost: here\r\n\r\n"
+    async with serving() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(slow * 2 + then)
+        await writer.drain()
+        if then:
+            assert problem_in(await reader.read()) == (400, "malformed_request")
+        writer.close()
+        await asyncio.sleep(0.5)  # longer than the slow answer takes
+    assert FAILURES == []
+
+
+async def test_an_answer_before_the_end_of_the_body_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "LINGER_SECONDS", 0.05)
+    async with serving() as port:
+        assert (await say(port, b"POST /deaf HTTP/1.1\r\nhost: here\r\ncontent-length: 9\r\n\r\n{")).endswith(
+            b"\r\n\r\n"
+        )

@@ -56,14 +56,24 @@ async def test_a_batch_is_acknowledged_by_200() -> None:
 @pytest.mark.parametrize(
     "outcome, status",
     [
-        *((Refused, status) for status in (400, 409, 413, 415, 422)),
-        *((Unavailable, status) for status in (202, 204, 302, 401, 403, 404, 408, 429, 500, 502, 503, 504)),
+        *((Refused, status) for status in (400, 409, 413, 422)),
+        *((Unavailable, status) for status in (202, 204, 302, 401, 403, 404, 408, 415, 429, 500, 502, 503, 504)),
     ],
 )
 async def test_any_other_status_says_why_a_batch_is_not_in_the_log(outcome: type[Exception], status: int) -> None:
     body = b"" if status == 204 else b"the reason"
     async with delivering_to(response(status, body)) as delivery:
         with pytest.raises(outcome, match=f"^{status} {body.decode()}$"):
+            await delivery.deliver(BATCH, None)
+
+
+async def test_an_audit_that_cannot_read_what_is_around_the_events_may_learn_to() -> None:
+    # As one of the release before answers, which looks at no Content-Encoding.
+    async with delivering_to(response(400, b'{"code":"malformed_json","detail":"invalid character"}')) as delivery:
+        with pytest.raises(Unavailable, match="malformed_json"):
+            await delivery.deliver(BATCH, None)
+    async with delivering_to(response(400, b'{"code":"validation_failed"}')) as delivery:
+        with pytest.raises(Refused, match="validation_failed"):
             await delivery.deliver(BATCH, None)
 
 
