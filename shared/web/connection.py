@@ -43,6 +43,7 @@ class BoundedConnection(HttpToolsProtocol):
             None  # `cycle` is the last that was asked, this the one to be answered
         )
         self._head_bytes = self._framing_bytes = self._body_bytes = 0
+        self._heads_begun = 0
         self._is_head_open = True
         self._is_refused = False
         self._is_stopping = False
@@ -68,18 +69,19 @@ class BoundedConnection(HttpToolsProtocol):
         """Read on, unless what is no body has become too long."""
         if self._is_refused:
             return
-        was_open, self._body_bytes = self._is_head_open, 0
+        was_open, self._heads_begun, self._body_bytes = self._is_head_open, 0, 0
         self._unset_keepalive_if_required()
         try:
             self._feed(data)
         except httptools.HttpParserError:
             self._refuse(Problem("malformed_request", "The request is not HTTP/1.1; mend the client."))
             return
-        if self._is_head_open and was_open:
-            self._head_bytes += len(data)
+        if self._is_head_open:
+            # Of several heads in one read, nobody knows where the last begins: it is counted from the next read on.
+            self._head_bytes += 0 if self._heads_begun > 1 else len(data) - self._body_bytes
             if self._head_bytes > MAX_HEAD_BYTES:
                 self._refuse(Problem("head_too_large", f"The head is longer than {MAX_HEAD_BYTES} bytes; send less."))
-        elif not self._is_head_open:
+        else:
             if not was_open:
                 self._heard_at = self.loop.time()
             self._framing_bytes += len(data) - self._body_bytes
@@ -91,6 +93,7 @@ class BoundedConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Note that a head begins."""
         self._head_bytes = self._framing_bytes = 0
+        self._heads_begun += 1
         self._is_head_open = True
         self._heard_at = self.loop.time()
         super().on_message_begin()
