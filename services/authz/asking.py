@@ -40,6 +40,12 @@ GroupPath = Annotated[str, Meta(max_length=16_384, pattern=r"^[a-z][a-z0-9_]*(\.
 Moment = Annotated[datetime, Meta(tz=True)]
 
 
+_AT_LEAST: Final = (
+    "The facts are of this revision, such as the one that a write was answered with, or of a later one; "
+    "503 `revision_not_reached` when it doesn't come within two seconds."
+)
+
+
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A part of a request; unknown fields are refused."""
 
@@ -92,8 +98,7 @@ class CheckRequest(Body, frozen=True, kw_only=True):
 
     actor: ActorInput
     action: Id
-    # The answer is taken on facts of this revision or a later one: what a write has answered makes it visible.
-    at_least_revision: Annotated[int, Meta(ge=0, le=MAX_INTEGER)] = 0
+    at_least_revision: Annotated[int, Meta(ge=0, le=MAX_INTEGER, description=_AT_LEAST)] = 0
     resource_type: Id | None = None
     resource_id: Id | None = None
     resource: ResourceInput | None = None

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.stack.pair import Pair
@@ -16,12 +17,25 @@ _DOCUMENTS = Path(__file__).parents[2] / "docs" / "openapi"
 _EXCLUDED = "positive_data_acceptance"
 
 
+def _without_revisions(service: str, folder: Path) -> Path:
+    """A service's document, without the one field whose right answer is a 503 when its value is made up.
+
+    `tests/service/test_authz_at_least_revision.py` asks for revisions that are there, to come, and none.
+    """
+    document = msgspec.json.decode((_DOCUMENTS / f"{service}.json").read_bytes())
+    if service == "authz":
+        del document["components"]["schemas"]["CheckRequest"]["properties"]["at_least_revision"]
+    file = folder / f"{service}.json"
+    file.write_bytes(msgspec.json.encode(document))
+    return file
+
+
 @pytest.mark.parametrize("service", ["authz", "audit"])
 def test_a_service_answers_every_generated_request_as_its_document_says(
     pair: Pair, service: str, tmp_path: Path
 ) -> None:
     command = [
-        *(sys.executable, "-m", "schemathesis.cli", "run", str(_DOCUMENTS / f"{service}.json")),
+        *(sys.executable, "-m", "schemathesis.cli", "run", str(_without_revisions(service, tmp_path))),
         *("--url", pair.urls[service]),
         *("--header", f"Authorization: Bearer {pair.secrets.admin_key}"),
         *("--checks", "all", "--exclude-checks", _EXCLUDED),

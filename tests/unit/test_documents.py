@@ -57,7 +57,7 @@ def test_commands_exist(document):
     for target in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for code in re.findall(r"`([^`\n]+)`", text):
-        for command in re.findall(r"plystractl ([a-z]+(?: [a-z]+)?)", code):
+        for command in re.findall(r"plystractl ([a-z]+(?: [a-z]+(?:-[a-z]+)*)?)", code):
             group, *rest = command.split()
             assert group in app, command
             assert not rest or rest[0] in app[group], command
