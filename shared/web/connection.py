@@ -39,9 +39,8 @@ class BoundedConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to wait for the first head."""
         super().connection_made(transport)
-        self._running: RequestResponseCycle | None = (
-            None  # `cycle` is the last that was asked, this the one to be answered
-        )
+        # `cycle` is the last that was asked, this the one that is being answered.
+        self._running: RequestResponseCycle | None = None
         self._head_bytes = self._framing_bytes = self._body_bytes = 0
         self._heads_begun = 0
         self._is_head_open = True
@@ -60,10 +59,10 @@ class BoundedConnection(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio takes a bool as well
         """Keep the connection for the answer to a question that is asked whole, though its client says nothing more."""
-        waiting = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
-        if waiting and self.cycle is not None:
-            self.cycle.keep_alive = False
-        return waiting
+        if (asked := self._unanswered()) is None or asked.more_body:
+            return False
+        asked.keep_alive = False
+        return True
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless what is no body has become too long."""
@@ -132,10 +131,13 @@ class BoundedConnection(HttpToolsProtocol):
     def shutdown(self) -> None:
         """End with the answer under way; with none, after a moment in which a question on its way is still answered."""
         self._is_stopping = True
-        if self.cycle is not None and not self.cycle.response_complete:
-            super().shutdown()
-        else:
+        if self._unanswered() is None:
             self.loop.call_later(FAREWELL_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
+
+    def _unanswered(self) -> RequestResponseCycle | None:
+        return None if self.cycle is None or self.cycle.response_complete else self.cycle
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -173,13 +175,11 @@ class BoundedConnection(HttpToolsProtocol):
         self._is_refused = True
         if self.transport.is_closing():
             return
-        running = self._running
-        is_answering = running is not None and running.response_started and not running.response_complete
-        if running is not None:
+        if (running := self._running) is not None:
             running.disconnected = True  # what was asked before is not answered into the refusal
-        if is_answering:
-            self.transport.close()
-            return
+            if running.response_started and not running.response_complete:
+                self.transport.close()
+                return
         body = msgspec.json.encode(problem.document(request_id := request_id_from(None)))
         fields = [
             *self.server_state.default_headers,

@@ -142,7 +142,7 @@ async def test_who_goes_on_sending_after_a_refusal_is_cut_off(monkeypatch: pytes
                     await asyncio.sleep(0.01)
 
 
-async def test_nonsense_behind_a_question_ends_both(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nonsense_behind_a_question_ends_both() -> None:
     async with serving() as port:
         assert problem_in(await say(port, REQUEST + b"\r\n{}what?\r\n\r\n")) == (400, "malformed_request")
 
