@@ -84,6 +84,11 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
         else:
             super().rollback()
 
+    def savepoint_rollback(self, id: str) -> None:
+        """Roll back to a savepoint; a connection that can't is given up by the rollback that follows."""
+        if self.connection.info.transaction_status != TransactionStatus.ACTIVE:
+            super().savepoint_rollback(id)
+
     def ensure_internal_schema_updated(self) -> None:
         """Do nothing: `bootstrap` does it, under the lock."""
 
