@@ -79,7 +79,8 @@ def create_app(settings: AuditSettings, *, documented: bool = False) -> Edge:
             finally:
                 log.close()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(writing, settings.drain_seconds)
+                    async with asyncio.timeout(settings.drain_seconds):
+                        await writing
                 access.flush()
                 tracing.close()
                 logger.info("stopped", instance=settings.instance, log_size=log.size)

@@ -145,7 +145,8 @@ class Log:
     async def wait_settled(self, timeout: float) -> Role:
         """Wait until this process is leader or standby, at most `timeout` seconds; returns its role then."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._settled.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._settled.wait()
         return self.role
 
     def close(self) -> None:
@@ -160,7 +161,8 @@ class Log:
                 self._settled.set()
                 self._logger.info("sequencer_standby")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), _STANDBY_SECONDS)
+                async with asyncio.timeout(_STANDBY_SECONDS):
+                    await self._wake.wait()
             self._wake.clear()
             if self._closing:
                 return

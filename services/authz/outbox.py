@@ -160,7 +160,8 @@ class Recorder:
     async def wait_connected(self, timeout: float) -> bool:
         """Wait until events can be committed; False when that takes longer than `timeout` seconds."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._connected.wait(), timeout)
+            async with asyncio.timeout(timeout):
+                await self._connected.wait()
         return self.is_connected
 
     def close(self) -> None:

@@ -205,6 +205,7 @@ class Relay:
             await asyncio.sleep(min(seconds, GATHER_SECONDS))
             return
         try:
-            await asyncio.wait_for(self._stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
         except TimeoutError:
             return

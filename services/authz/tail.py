@@ -98,8 +98,10 @@ class Tail:
                 self._confirmed_at = asked_at
                 async with self._advanced:
                     self._advanced.notify_all()
+                # Not wait_for: in Python 3.11 that forgets to be cancelled when what it waits for comes at the same time.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), POLL_SECONDS)
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._wake.wait()
 
 
 def tokens_of(row: ChangedRow) -> tuple[str, ...]:

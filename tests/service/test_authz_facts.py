@@ -6,6 +6,7 @@ import asyncio
 import collections
 import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 import asyncpg
@@ -14,14 +15,17 @@ import pytest
 import structlog
 
 from services.authz.cache import Changes
-from services.authz.commands import Author, Change, Commands
+from services.authz.commands import Commands, Outcome
+from services.authz.directory import Place
 from services.authz.engine import decide
 from services.authz.facts import FactSource
+from services.authz.journal import Author, Change
 from services.authz.model import Facts, GrantedPermission, Question
+from services.authz.nouns import NOUNS
 from services.authz.rows import MemberRoleRow, PermissionRow, RolePermissionRow
 from services.authz.tail import Tail
 from shared.clock import utc_now
-from shared.db import Connection, connect, create_pool
+from shared.db import Connection, Session, connect, create_pool
 from shared.identifiers import new_uuid7
 from tests.conftest import ServiceDatabase
 from tests.service.authz_service import AuthzDatabase, RunningAuthz, eventually, question, running_authz
@@ -122,7 +126,8 @@ async def test_when_the_tail_is_cut_off_beyond_the_bound_facts_are_read_through(
         first = await source.facts.gather(asked)
         assert decide(first.facts, asked, utc_now()).decision == "allow"
         assert source.tail.age == float("inf")  # it never followed: nothing in memory may be used
-        revision = await commands.revoke_user_member(AUTHOR, "um_alice_finance_reviewer", "read-through test")
+        revoked = Place(NOUNS["user_member"], "um_alice_finance_reviewer", "space_acme")
+        revision = (await commands.end(AUTHOR, revoked, reason="read-through test")).revision
         second = await source.facts.gather(asked)
         assert decide(second.facts, asked, utc_now()).deny_code == "USER_MEMBER_REVOKED"
         assert second.revision == revision
@@ -200,10 +205,16 @@ async def toggle(
                 after=resource | {"status": status[1]}, before=resource, entity_type="resource", kind="resource.moved"
             ),
         ]
-        async with commands._pool.acquire() as session, session.transaction():
-            last = await commands._commit(session, AUTHOR, changes)
+
+        async def work(
+            session: Session, now: datetime, changes: list[Change] = changes, status: tuple[str, str] = status
+        ) -> Outcome:
+            _, last = await commands.write(session, AUTHOR, changes, now)
             # Both are one transaction: no reader may see the revision between them.
             states[last] = status
+            return Outcome(data={}, revision=last)
+
+        await commands.run(work)
         await asyncio.sleep(0)
 
 
@@ -244,6 +255,20 @@ async def test_the_cache_stays_within_its_limit(finance_database: ServiceDatabas
         assert len(source.facts.actors) == 1
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_a_tail_that_is_stopped_in_the_moment_of_a_notification_stops(finance_database: ServiceDatabase) -> None:
+    source = await facts_of(finance_database)
+    for _ in range(3):
+        following = asyncio.create_task(source.tail.run())
+        await eventually(lambda: _is_followed(source.tail))
+        # Until it waits for the next change; then the change and the stop come in one turn of the loop.
+        await asyncio.wait({following}, timeout=0.05)
+        source.tail._wake.set()
+        following.cancel()
+        ended, _ = await asyncio.wait({following}, timeout=5)
+        following.cancel()
+        assert ended
 
 
 async def _is_known(facts: FactSource, asked: Question) -> bool:
