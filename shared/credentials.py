@@ -23,6 +23,8 @@ PERMISSION_KEYS: Final[dict[str, str]] = {
     "authz:check": "ask for a decision on stored facts",
     "authz:check_inline": "ask for a decision on facts sent in the request (context mode)",
     "authz:explain": "ask for a decision with its trace",
+    "authz:read": "read the permission graph",
+    "authz:write": "change the permission graph",
     "audit:write": "append events to the log",
     "audit:read": "search and read the log",
     "metrics:read": "read the Prometheus metrics",

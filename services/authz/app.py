@@ -11,11 +11,14 @@ from litestar import Litestar
 
 from services.authz.backlog import Backlog
 from services.authz.cache import Cache, Changes
+from services.authz.commands import Commands
 from services.authz.decisions import Decisions
+from services.authz.directory import READ_PARAMETERS, Directory
 from services.authz.facts import FactSource
 from services.authz.health import AuthzVersion, Health
 from services.authz.outbox import Recorder, RecorderMetrics
 from services.authz.routes.check import CHECK_PATH, EXPLAIN_PATH, check_handlers, lean_check
+from services.authz.routes.directory import directory_handlers
 from services.authz.settled import CheckData, Settled
 from services.authz.store import find_credential
 from services.authz.tail import Tail
@@ -85,13 +88,18 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
     counts = Tally("plystra_authz_decisions", "Recorded decisions.", ("decision", "deny_code"), registry)
     decisions = Decisions(facts, remembered, recorder, clock=utc_now, new_event_id=new_uuid7, counts=counts)
     authenticator = Authenticator(load_credential, utc_now, time.monotonic)
+    administration = create_pool(
+        settings.app_dsn, f"plystra-authz {settings.instance} administration", max_size=4, parameters=READ_PARAMETERS
+    )
+    commands = Commands(administration, clock=utc_now, new_event_id=new_uuid7)
+    directory = Directory(administration, tail)
     health = Health(
         pool, tail=tail, recorder=recorder, settings=settings, registry=registry, build=build_info(settings)
     )
 
     @contextlib.asynccontextmanager
     async def life(_: Litestar) -> AsyncIterator[None]:
-        async with pool:
+        async with pool, administration:
             tasks = [asyncio.create_task(run()) for run in (tail.run, backlog.run)]
             recording = asyncio.create_task(recorder.run())
             logger.info("started", instance=settings.instance, version=SERVICE_VERSION)
@@ -101,7 +109,8 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
             finally:
                 recorder.close()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(recording, settings.drain_seconds)
+                    async with asyncio.timeout(settings.drain_seconds):
+                        await recording
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
@@ -121,6 +130,7 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
                 before_metrics=health.refresh_metrics,
             ),
             *check_handlers(decisions, authenticator),
+            *directory_handlers(commands, directory),
         ],
         authenticator=authenticator,
         logger=logger,

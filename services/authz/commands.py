@@ -1,78 +1,44 @@
-"""Administrative changes: each is an event, its projection and its place in the outbox, in one transaction.
+"""Administrative commands: what may be done to the nouns of the permission graph, each in one transaction.
 
-The event is what happened; the projection is what it left behind, and can be made again from the events alone. A command
-that fails or is refused writes nothing.
+A command reads what it changes under the journal's lock, so two of them never work from the same past. One that fails or
+is refused writes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Final
 
 import asyncpg
 import msgspec
 
-from services.authz.outbox import MAX_COMMIT_BYTES
-from services.authz.rows import (
-    GroupRow,
-    MemberRoleRow,
-    MemberRow,
-    PermissionRow,
-    ResourceActionRow,
-    ResourceRow,
-    ResourceTypeRow,
-    RolePermissionRow,
-    RoleRow,
-    Row,
-    SpaceRow,
-    UserMemberRow,
-    UserRow,
-)
+from services.authz.directory import Place, read_row
+from services.authz.idempotency import Once, find_answer, keep_answer
+from services.authz.journal import GROUP_MOVED, Author, Change, Journal, Violation, image_of, plain_values
+from services.authz.laws import problem_of
+from services.authz.nouns import NOUNS, OF_ROW, Noun
+from services.authz.rows import Row
 from services.authz.store import SQL
-from shared.canonical import canonical_json
-from shared.clock import Clock, epoch_microseconds
-from shared.compression import new_compressor
-from shared.db import Pool, Session
-from shared.envelope import MAX_BATCH_EVENTS, MAX_LEAF_BYTES, encode_event
-from shared.problems import Problem
+from shared.clock import Clock
+from shared.db import DATABASE_ERRORS, Pool, Session
+from shared.problems import Problem, ProblemError, retry_later
 
-# The entity of each row, and the kind of the event that makes one.
-CREATED: Final[dict[type[Row], tuple[str, str]]] = {
-    UserRow: ("user", "user.created"),
-    SpaceRow: ("space", "space.created"),
-    GroupRow: ("group", "group.created"),
-    MemberRow: ("member", "member.created"),
-    UserMemberRow: ("user_member", "user_member.bound"),
-    ResourceTypeRow: ("resource_type", "resource_type.registered"),
-    ResourceActionRow: ("resource_action", "resource_action.registered"),
-    RoleRow: ("role", "role.created"),
-    PermissionRow: ("permission", "permission.created"),
-    RolePermissionRow: ("role_permission", "role_permission.added"),
-    MemberRoleRow: ("member_role", "member_role.granted"),
-    ResourceRow: ("resource", "resource.registered"),
-}
-CHANGES_SOURCE: Final = "authz.changes"
+_DATED: Final = frozenset({"member_role", "user_member"})
+
+Work = Callable[[Session, datetime], Awaitable["Outcome"]]
 
 
-class Author(msgspec.Struct, frozen=True, kw_only=True):
-    """Who makes a change: an API key, or an operator at the command line (no credential)."""
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a command is answered with: the row (or report) as it is now, and the revision that was made.
 
-    credential_id: str | None
-    ip: str | None = None
-    request_id: str
-    trace_id: str | None = None
-    user_agent: str | None = None
+    `is_new` tells whether a row was made; `is_repeated` that the answer is that of an earlier request with the same key.
+    """
 
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that happens: the row before (None when it is made) and after, as plain JSON values."""
-
-    after: dict[str, Any]
-    before: dict[str, Any] | None
-    entity_type: str
-    kind: str
-    reason: str | None = None
+    data: dict[str, Any]
+    revision: int
+    is_new: bool = False
+    is_repeated: bool = False
 
 
 class Commands:
@@ -80,163 +46,218 @@ class Commands:
 
     def __init__(self, pool: Pool, *, clock: Clock, new_event_id: Callable[[], str]) -> None:
         self._pool = pool
-        self._clock = clock
-        self._new_event_id = new_event_id
+        self._journal = Journal(clock=clock, new_event_id=new_event_id)
 
     async def create(self, author: Author, rows: Sequence[Row]) -> int:
         """Make rows, in the order given, all or none; returns the revision of the last."""
-        changes = []
-        for row in rows:
-            entity_type, kind = CREATED[type(row)]
-            changes.append(Change(after=_image(row), before=None, entity_type=entity_type, kind=kind))
-        async with self._pool.acquire() as connection, connection.transaction():
-            return await self._commit(connection, author, changes)
+        changes = [making(OF_ROW[type(row)], image_of(row), None) for row in rows]
 
-    async def revoke_user_member(self, author: Author, user_member_id: str, reason: str) -> int:
-        """End a binding, with the reason; returns the revision."""
-        async with self._pool.acquire() as connection, connection.transaction():
-            await connection.fetch(SQL["lock_events"])
-            stored = await connection.fetchval(SQL["read_user_member"], user_member_id)
-            if stored is None:
-                raise Problem("not_found", f"There is no binding {user_member_id}.")
-            before: dict[str, Any] = msgspec.json.decode(stored)
-            if before["status"] == "revoked":
-                raise Problem("conflict", f"The binding {user_member_id} is revoked already.")
-            revoked_at = msgspec.to_builtins(self._clock())
-            after = before | {"status": "revoked", "revoked_at": revoked_at, "revoked_reason": reason}
-            change = Change(
-                after=after, before=before, entity_type="user_member", kind="user_member.revoked", reason=reason
-            )
-            return await self._commit(connection, author, [change])
+        async def work(connection: Session, now: datetime) -> Outcome:
+            written = await self._journal.write(connection, author, changes, now)
+            return Outcome(data={}, revision=written.revision)
 
-    async def _commit(self, connection: Session, author: Author, changes: Sequence[Change]) -> int:
-        """Write events, projections and outbox; the caller's transaction makes them one."""
-        await connection.fetch(SQL["lock_events"])
-        first = int(await connection.fetchval(SQL["read_revision"])) + 1
-        now = self._clock()
-        writer_id, source, epoch = await self._writer(connection, now)
-        stamp = msgspec.to_builtins(now)
-        events = []
-        for revision, change in enumerate(changes, start=first):
-            after = change.after | {"updated_at": stamp, "revision": revision}
-            after.setdefault("created_at", stamp)
-            event_id = self._new_event_id()
-            await self._write(connection, author, change, after, event_id, revision, now)
-            event = encode_event(
-                data=msgspec.Raw(canonical_json(_data(author, change, after, revision))),
-                epoch=epoch,
-                event_id=event_id,
-                kind=change.kind,
-                occurred_at=now,
-                sequence=revision - 1,
-                source=source,
-            )
-            if len(event) > MAX_LEAF_BYTES:
-                raise Problem(
-                    "validation_failed",
-                    f"{change.entity_type} {after['id']} makes an event of {len(event)} bytes; at most {MAX_LEAF_BYTES}.",
-                )
-            events.append(event)
-        try:
-            await connection.execute(SQL["check_deferred"])
-        except asyncpg.IntegrityConstraintViolationError as error:
-            raise Problem("conflict", f"This breaks the rule {error.constraint_name}: {error}.") from error
-        last = first + len(changes) - 1
-        compress = new_compressor()
-        for start, stop in _deliveries(events):
-            run = b",".join(events[start:stop])
-            await connection.execute(
-                SQL["record_events"], writer_id, first - 1 + start, first - 2 + stop, None, compress(run), len(run)
-            )
-        await connection.fetch(SQL["notify_changes"], str(last))
-        return last
+        return (await self.run(work)).revision
 
-    async def _write(
+    async def make(
+        self, author: Author, noun: Noun, values: dict[str, Any], *, reason: str | None, once: Once | None = None
+    ) -> Outcome:
+        """Make one row of the values that a request gives; a grant that was revoked is granted again."""
+
+        async def work(connection: Session, now: datetime) -> Outcome:
+            _refuse_expired(noun, values, now)
+            row = dict(values)
+            if noun.name == "group":
+                row["path"] = await _path_below(connection, row, row["parent_group_id"])
+            image = image_of(noun.row(**row))
+            before = await _revoked_grant(connection, noun, image)
+            if before is not None:
+                image |= {"id": before["id"], "created_at": before["created_at"]}
+            return await self._write_one(connection, author, making(noun, image, reason, before), now)
+
+        return await self.run(work, once)
+
+    async def update(
         self,
-        connection: Session,
         author: Author,
-        change: Change,
-        after: dict[str, Any],
-        event_id: str,
-        revision: int,
-        now: datetime,
-    ) -> None:
-        image = canonical_json(after).decode()
-        await connection.execute(
-            SQL["append_event"],
-            revision,
-            event_id,
-            now,
-            change.kind,
-            after.get("space_id"),
-            change.entity_type,
-            after["id"],
-            None if change.before is None else canonical_json(change.before).decode(),
-            image,
-            author.credential_id,
-            author.request_id,
-            change.reason,
-        )
+        place: Place,
+        values: dict[str, Any],
+        *,
+        reason: str | None,
+        if_match: str | None = None,
+        once: Once | None = None,
+    ) -> Outcome:
+        """Change some fields of a row; when they are what they are already, nothing is written."""
+
+        async def work(connection: Session, now: datetime) -> Outcome:
+            before = await read_row(connection, place, if_match)
+            if before["status"] == "revoked":
+                raise _in_status(place, "revoked", "what is revoked is not changed; make a new one")
+            _refuse_expired(place.noun, values, now)
+            after = before | plain_values(values)
+            if after == before:
+                return Outcome(data=before, revision=before["revision"])
+            change = _changing(place.noun, "updated", before, after, reason)
+            return await self._write_one(connection, author, change, now)
+
+        return await self.run(work, once)
+
+    async def end(
+        self,
+        author: Author,
+        place: Place,
+        *,
+        reason: str | None,
+        if_match: str | None = None,
+        once: Once | None = None,
+    ) -> Outcome:
+        """Let a row count no more: disable, revoke or archive it, as its noun has it."""
+        ending = place.noun.ending
+
+        async def work(connection: Session, now: datetime) -> Outcome:
+            before = await read_row(connection, place, if_match)
+            if before["status"] == ending.status:
+                raise _in_status(place, ending.status, "nothing was changed")
+            after = before | {"status": ending.status}
+            if place.noun.name in _DATED:
+                after |= {"revoked_at": msgspec.to_builtins(now), "revoked_reason": reason}
+            change = _changing(place.noun, ending.status, before, after, reason)
+            return await self._write_one(connection, author, change, now)
+
+        return await self.run(work, once)
+
+    async def restore(
+        self,
+        author: Author,
+        place: Place,
+        *,
+        reason: str | None,
+        if_match: str | None = None,
+        once: Once | None = None,
+    ) -> Outcome:
+        """Let a row count again that was disabled or archived."""
+
+        async def work(connection: Session, now: datetime) -> Outcome:
+            before = await read_row(connection, place, if_match)
+            if before["status"] == "active":
+                raise _in_status(place, "active", "nothing was changed")
+            change = _changing(place.noun, "restored", before, before | {"status": "active"}, reason)
+            return await self._write_one(connection, author, change, now)
+
+        return await self.run(work, once)
+
+    async def move(
+        self,
+        author: Author,
+        place: Place,
+        values: dict[str, Any],
+        *,
+        reason: str | None,
+        if_match: str | None = None,
+        once: Once | None = None,
+    ) -> Outcome:
+        """Put a group with all below it under another parent, or under another key; one event, and the paths follow."""
+
+        async def work(connection: Session, now: datetime) -> Outcome:
+            before = await read_row(connection, place, if_match)
+            after = before | values
+            after["path"] = await _path_below(connection, after, after["parent_group_id"])
+            if f"{after['path']}.".startswith(f"{before['path']}.") and after["path"] != before["path"]:
+                raise _field(
+                    "group_cycle", "parent_group_id", f"{after['parent_group_id']!r} lies at or below the group"
+                )
+            if after == before:
+                return Outcome(data=before, revision=before["revision"])
+            change = Change(after=after, before=before, entity_type="group", kind=GROUP_MOVED, reason=reason)
+            return await self._write_one(connection, author, change, now)
+
+        return await self.run(work, once)
+
+    async def write(
+        self, connection: Session, author: Author, changes: Sequence[Change], now: datetime
+    ) -> tuple[list[dict[str, Any]], int]:
+        """Write changes within the transaction of `run`; returns the rows as they are now, and the revision."""
+        written = await self._journal.write(connection, author, changes, now)
+        return written.rows, written.revision
+
+    async def run(self, work: Work, once: Once | None = None) -> Outcome:
+        """Do work alone, in one transaction; with a key, the same request is answered as it was the first time."""
         try:
-            is_new = await connection.fetchval(SQL[f"project_{change.entity_type}"], image)
-        except asyncpg.IntegrityConstraintViolationError as error:
-            raise Problem(
-                "conflict",
-                f"{change.entity_type} {after['id']} breaks the rule {error.constraint_name}: {error}.",
+            async with self._pool.acquire() as connection, connection.transaction():
+                now = await self._journal.lock(connection)
+                if once is not None:
+                    earlier = await find_answer(connection, once, now)
+                    if earlier is not None:
+                        return Outcome(**earlier, is_repeated=True)
+                outcome = await work(connection, now)
+                if once is not None:
+                    await keep_answer(connection, once, msgspec.to_builtins(outcome), now)
+                return outcome
+        except Violation as violation:
+            async with self._pool.acquire() as connection:
+                raise await problem_of(connection, violation) from violation
+        except asyncpg.DataError:
+            raise  # a value that no check of ours has found: a fault of this service, not of the database
+        except DATABASE_ERRORS as error:
+            raise retry_later(
+                "database_unavailable",
+                "The change could not be written, or it isn't known whether it was; ask again with the same Idempotency-Key.",
+                log_detail=repr(error),
             ) from error
-        if is_new != (change.before is None):
-            raise Problem("conflict", f"There is {'no' if is_new else 'already a'} {change.entity_type} {after['id']}.")
 
-    async def _writer(self, connection: Session, now: datetime) -> tuple[int, str, int]:
-        """Return the writer of change events; its sequence is the revision less one, so it never has a gap."""
-        row = await connection.fetchrow(SQL["find_changes_writer"])
-        if row is not None:
-            return row["writer_id"], row["source"], row["epoch"]
-        epoch = epoch_microseconds(now)
-        return (
-            int(await connection.fetchval(SQL["register_writer"], CHANGES_SOURCE, epoch, "changes")),
-            CHANGES_SOURCE,
-            epoch,
+    async def _write_one(self, connection: Session, author: Author, change: Change, now: datetime) -> Outcome:
+        (row,), revision = await self.write(connection, author, [change], now)
+        return Outcome(data=row, revision=revision, is_new=change.before is None)
+
+
+def making(noun: Noun, image: dict[str, Any], reason: str | None, before: dict[str, Any] | None = None) -> Change:
+    """Describe the making of a row; `before` is that of a revoked one that comes to be again."""
+    return Change(after=image, before=before, entity_type=noun.name, kind=noun.kind(noun.made), reason=reason)
+
+
+def _changing(noun: Noun, verb: str, before: dict[str, Any], after: dict[str, Any], reason: str | None) -> Change:
+    return Change(after=after, before=before, entity_type=noun.name, kind=noun.kind(verb), reason=reason)
+
+
+async def _path_below(connection: Session, group: dict[str, Any], parent_id: str | None) -> str:
+    """Return the path of a group under its parent; without such a parent there is none to tell."""
+    if parent_id is None:
+        return str(group["key"])
+    path = await connection.fetchval(SQL["find_group_path"], group["space_id"], parent_id)
+    if path is None:
+        change = Change(after=group, before=None, entity_type="group", kind=NOUNS["group"].kind("created"))
+        raise Violation("group_parent_same_space", [change])
+    return f"{path}.{group['key']}"
+
+
+async def _revoked_grant(connection: Session, noun: Noun, image: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the revoked grant of the same role, member and anchor, which alone can be granted again."""
+    if noun.name != "member_role":
+        return None
+    found = await connection.fetchval(
+        SQL["find_revoked_grant"], image["member_id"], image["role_id"], image["scope_anchor_group_id"]
+    )
+    if found is None:
+        return None
+    return await read_row(connection, Place(noun=noun, id=found, space_id=image["space_id"]))
+
+
+def _refuse_expired(noun: Noun, values: dict[str, Any], now: datetime) -> None:
+    expires_at = values.get("expires_at")
+    if noun.name in _DATED and expires_at is not None and expires_at < now:
+        raise _field(
+            "expires_in_the_past", "expires_at", f"{expires_at.isoformat()} is over already; give a later time, or none"
         )
 
 
-def _image(row: Row) -> dict[str, Any]:
-    """Write a row as plain JSON values, every time in UTC."""
-    values = msgspec.structs.asdict(row)
-    return {
-        name: msgspec.to_builtins(value.astimezone(UTC) if isinstance(value, datetime) else value)
-        for name, value in values.items()
-    }
+def _field(code: str, field: str, says: str) -> Problem:
+    return Problem(code, f"/{field}: {says}.", errors=[ProblemError(pointer=f"/{field}", detail=says)])
 
 
-def _deliveries(events: Sequence[bytes]) -> Iterator[tuple[int, int]]:
-    """Cut the events of a transaction into runs (start, stop) that the relay can deliver, each as one row."""
-    start = size = 0
-    for index, event in enumerate(events):
-        if index - start == MAX_BATCH_EVENTS or size + len(event) + 1 > MAX_COMMIT_BYTES:
-            yield start, index
-            start, size = index, 0
-        size += len(event) + 1
-    if events:
-        yield start, len(events)
+def _in_status(place: Place, status: str, what: str) -> Problem:
+    return Problem("status_conflict", f"The {place.noun.words} {place.id} is {status} already; {what}.")
 
 
-def _data(author: Author, change: Change, after: dict[str, Any], revision: int) -> dict[str, Any]:
-    return {
-        "actor": {
-            "credential_id": author.credential_id,
-            "type": "operator" if author.credential_id is None else "credential",
-        },
-        "after": after,
-        "before": change.before,
-        "entity": {"id": after["id"], "type": change.entity_type},
-        "reason": change.reason,
-        "request": {
-            "ip": author.ip,
-            "request_id": author.request_id,
-            "trace_id": author.trace_id,
-            "user_agent": author.user_agent,
-        },
-        "revision": revision,
-        "space_id": after.get("space_id") or (after["id"] if change.entity_type == "space" else None),
-    }
+def given_values(form: Any, names: Iterable[str]) -> dict[str, Any]:
+    """Return what a request's form gives of these fields; what it leaves out is not among them."""
+    values = {name: getattr(form, name) for name in names}
+    return {name: value for name, value in values.items() if value is not msgspec.UNSET}

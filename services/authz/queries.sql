@@ -93,12 +93,6 @@ from authz.event where revision > $1 order by revision limit $2;
 -- Makes this transaction the only one that appends events until it ends.
 select pg_advisory_xact_lock(hashtext('plystra.authz.event'));
 
--- name: append_event
--- Appends one event to the log of changes.
-insert into authz.event (revision, event_id, occurred_at, kind, space_id, entity_type, entity_id, before, after,
-    credential_id, request_id, reason)
-values ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9::jsonb, $10, $11, $12);
-
 -- name: check_deferred
 -- Checks now what would otherwise be checked at the commit.
 set constraints all immediate;
@@ -219,198 +213,44 @@ from authz.credential where credential_id = $1;
 -- Returns the migrations that are applied, in order.
 select id from public._migration_ledger where state = 'applied' order by ordinal;
 
--- The projections: each row is the `after` of its last event, so that replaying the events makes the same tables.
--- Each statement tells whether it made the row: one that was updated has the updating transaction in its xmax.
-
--- name: project_user
--- Writes a user as an event left it.
-insert into authz.user select (jsonb_populate_record(null::authz.user, $1::jsonb)).*
-on conflict (id) do update set
-    email = excluded.email,
-    display_name = excluded.display_name,
-    status = excluded.status,
-    metadata = excluded.metadata,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    revision = excluded.revision
-returning (xmax = 0) as is_new;
-
--- name: project_space
--- Writes a space as an event left it.
-insert into authz.space select (jsonb_populate_record(null::authz.space, $1::jsonb)).*
-on conflict (id) do update set
-    key = excluded.key,
-    name = excluded.name,
-    status = excluded.status,
-    metadata = excluded.metadata,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    revision = excluded.revision
-returning (xmax = 0) as is_new;
-
--- name: project_group
--- Writes a group as an event left it.
-insert into authz.group select (jsonb_populate_record(null::authz.group, $1::jsonb)).*
-on conflict (id) do update set
-    space_id = excluded.space_id,
-    parent_group_id = excluded.parent_group_id,
-    key = excluded.key,
-    name = excluded.name,
-    path = excluded.path,
-    status = excluded.status,
-    metadata = excluded.metadata,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    revision = excluded.revision
-returning (xmax = 0) as is_new;
-
--- name: project_member
--- Writes a member as an event left it.
-insert into authz.member select (jsonb_populate_record(null::authz.member, $1::jsonb)).*
-on conflict (id) do update set
-    space_id = excluded.space_id,
-    display_name = excluded.display_name,
-    member_type = excluded.member_type,
-    status = excluded.status,
-    metadata = excluded.metadata,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    revision = excluded.revision
-returning (xmax = 0) as is_new;
-
--- name: project_user_member
--- Writes a user member as an event left it.
-insert into authz.user_member select (jsonb_populate_record(null::authz.user_member, $1::jsonb)).*
-on conflict (id) do update set
-    space_id = excluded.space_id,
-    user_id = excluded.user_id,
-    member_id = excluded.member_id,
-    relation_type = excluded.relation_type,
-    is_primary = excluded.is_primary,
-    expires_at = excluded.expires_at,
-    revoked_at = excluded.revoked_at,
-    revoked_reason = excluded.revoked_reason,
-    status = excluded.status,
-    metadata = excluded.metadata,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    revision = excluded.revision
-returning (xmax = 0) as is_new;
-
--- name: project_resource_type
--- Writes a resource type as an event left it.
-insert into authz.resource_type select (jsonb_populate_record(null::authz.resource_type, $1::jsonb)).*
-on conflict (id) do update set
-    key = excluded.key,
-    display_name = excluded.display_name,
-    description = excluded.description,
-    status = excluded.status,
-    metadata = excluded.metadata,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    revision = excluded.revision
-returning (xmax = 0) as is_new;
-
--- name: project_resource_action
--- Writes a resource action as an event left it.
-insert into authz.resource_action select (jsonb_populate_record(null::authz.resource_action, $1::jsonb)).*
-on conflict (id) do update set
-    resource_type = excluded.resource_type,
-    key = excluded.key,
-    display_name = excluded.display_name,
-    risk_level = excluded.risk_level,
-    status = excluded.status,
-    metadata = excluded.metadata,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    revision = excluded.revision
-returning (xmax = 0) as is_new;
-
--- name: project_role
--- Writes a role as an event left it.
-insert into authz.role select (jsonb_populate_record(null::authz.role, $1::jsonb)).*
-on conflict (id) do update set
-    space_id = excluded.space_id,
-    key = excluded.key,
-    name = excluded.name,
-    description = excluded.description,
-    status = excluded.status,
-    metadata = excluded.metadata,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    revision = excluded.revision
-returning (xmax = 0) as is_new;
-
--- name: project_permission
--- Writes a permission as an event left it.
-insert into authz.permission select (jsonb_populate_record(null::authz.permission, $1::jsonb)).*
-on conflict (id) do update set
-    resource_type = excluded.resource_type,
-    action = excluded.action,
-    scope = excluded.scope,
-    condition = excluded.condition,
-    status = excluded.status,
-    metadata = excluded.metadata,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    revision = excluded.revision
-returning (xmax = 0) as is_new;
-
--- name: project_role_permission
--- Writes a role permission as an event left it.
-insert into authz.role_permission select (jsonb_populate_record(null::authz.role_permission, $1::jsonb)).*
-on conflict (id) do update set
-    space_id = excluded.space_id,
-    role_id = excluded.role_id,
-    permission_id = excluded.permission_id,
-    status = excluded.status,
-    metadata = excluded.metadata,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    revision = excluded.revision
-returning (xmax = 0) as is_new;
-
--- name: project_member_role
--- Writes a member role as an event left it.
-insert into authz.member_role select (jsonb_populate_record(null::authz.member_role, $1::jsonb)).*
-on conflict (id) do update set
-    space_id = excluded.space_id,
-    member_id = excluded.member_id,
-    role_id = excluded.role_id,
-    scope_anchor_group_id = excluded.scope_anchor_group_id,
-    not_before = excluded.not_before,
-    expires_at = excluded.expires_at,
-    revoked_at = excluded.revoked_at,
-    revoked_reason = excluded.revoked_reason,
-    status = excluded.status,
-    metadata = excluded.metadata,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    revision = excluded.revision
-returning (xmax = 0) as is_new;
-
--- name: project_resource
--- Writes a resource as an event left it.
-insert into authz.resource select (jsonb_populate_record(null::authz.resource, $1::jsonb)).*
-on conflict (resource_type, id) do update set
-    space_id = excluded.space_id,
-    external_id = excluded.external_id,
-    group_id = excluded.group_id,
-    owner_member_id = excluded.owner_member_id,
-    display_name = excluded.display_name,
-    properties = excluded.properties,
-    status = excluded.status,
-    metadata = excluded.metadata,
-    created_at = excluded.created_at,
-    updated_at = excluded.updated_at,
-    revision = excluded.revision
-returning (xmax = 0) as is_new;
-
--- name: read_user_member
--- Returns a binding as its last event left it.
-select e.after::text as row from authz.event e
-where e.entity_type = 'user_member' and e.entity_id = $1 order by e.revision desc limit 1;
-
 -- name: space_exists
 -- Tells whether there is a Space of that id.
 select exists (select from authz.space s where s.id = $1) as found;
+
+-- name: read_last_event
+-- Returns the time of the last event, if there is one.
+select occurred_at from authz.event order by revision desc limit 1;
+
+-- name: row_was_made
+-- Tells whether a row of a noun was ever made under this id.
+select exists (select from authz.event e where e.entity_type = $1 and e.entity_id = $2) as found;
+
+-- name: resource_type_exists
+-- Tells whether a resource type of that key is registered.
+select exists (select from authz.resource_type t where t.key = $1) as found;
+
+-- name: find_group_path
+-- Returns the path of a group of a Space.
+select g.path from authz.group g where g.space_id = $1 and g.id = $2;
+
+-- name: find_revoked_grant
+-- Returns the id of the revoked grant of a role to a member with an anchor, null being one.
+select r.id::text from authz.member_role r
+where r.member_id = $1 and r.role_id = $2 and r.scope_anchor_group_id is not distinct from $3 and r.status = 'revoked';
+
+-- name: find_idempotent_answer
+-- Returns what the first request with a key was answered, unless that was kept for long enough.
+select k.request_digest, k.answer::text from authz.idempotency_key k
+where k.credential_id = $1 and k.key = $2 and k.created_at >= $3;
+
+-- name: keep_idempotent_answer
+-- Keeps what a request with a key is answered.
+insert into authz.idempotency_key (credential_id, key, request_digest, answer, created_at) values ($1, $2, $3, $4::jsonb, $5)
+on conflict (credential_id, key) do update
+set request_digest = excluded.request_digest, answer = excluded.answer, created_at = excluded.created_at;
+
+-- name: forget_idempotent_answers
+-- Lets go of a few answers that were kept for long enough.
+delete from authz.idempotency_key k where (k.credential_id, k.key) in (
+    select o.credential_id, o.key from authz.idempotency_key o where o.created_at < $1 order by o.created_at limit 20
+);

@@ -6,11 +6,26 @@ Every row also has metadata, timestamps and the revision of its last event; the 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from shared.identifiers import Id
+
+# The forms that a request is held to, so that a fault is told with its place; the database states the same as constraints.
+_LEGIBLE = r"^[^\x00-\x1f\x7f]*\Z"
+Name = Annotated[str, Meta(min_length=1, max_length=256, pattern=_LEGIBLE)]
+Word = Annotated[str, Meta(min_length=1, max_length=64, pattern=_LEGIBLE)]
+Prose = Annotated[str, Meta(max_length=2_000, pattern=r"^[^\x00]*\Z")]
+Email = Annotated[str, Meta(max_length=320, pattern=r"^[^\s@\x00-\x1f\x7f]+@[^\s@\x00-\x1f\x7f]+\Z")]
+SpaceKey = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,62}\Z")]
+GroupKey = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,62}\Z")]
+DottedKey = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.-]{0,62}\Z")]
+Moment = Annotated[datetime, Meta(tz=True)]
+# Free text to the reader of a request: the database refuses every other word, `global` with a problem of its own.
+Scope = Annotated[str, Meta(max_length=64, extra_json_schema={"enum": ["self", "group", "group_tree", "space"]})]
+RiskLevel = Literal["low", "normal", "high", "critical"]
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,15 +39,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 class UserRow(Row, frozen=True, kw_only=True):
     """A login account and audit subject; it never holds permissions."""
 
-    email: str
-    display_name: str | None = None
+    email: Email
+    display_name: Name | None = None
 
 
 class SpaceRow(Row, frozen=True, kw_only=True):
     """A tenant boundary."""
 
-    key: str
-    name: str
+    key: SpaceKey
+    name: Name
 
 
 class GroupRow(Row, frozen=True, kw_only=True):
@@ -40,8 +55,8 @@ class GroupRow(Row, frozen=True, kw_only=True):
 
     space_id: Id
     parent_group_id: Id | None = None
-    key: str
-    name: str
+    key: GroupKey
+    name: Name
     path: str
 
 
@@ -49,8 +64,8 @@ class MemberRow(Row, frozen=True, kw_only=True):
     """A business identity in a Space."""
 
     space_id: Id
-    display_name: str
-    member_type: str = "person"
+    display_name: Name
+    member_type: Word = "person"
 
 
 class UserMemberRow(Row, frozen=True, kw_only=True):
@@ -59,45 +74,45 @@ class UserMemberRow(Row, frozen=True, kw_only=True):
     space_id: Id
     user_id: Id
     member_id: Id
-    relation_type: str = "assigned"
+    relation_type: Name = "assigned"
     is_primary: bool = False
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
+    expires_at: Moment | None = None
+    revoked_at: Moment | None = None
     revoked_reason: str | None = None
 
 
 class ResourceTypeRow(Row, frozen=True, kw_only=True):
     """A kind of resource in the Resource Registry."""
 
-    key: str
-    display_name: str
-    description: str | None = None
+    key: DottedKey
+    display_name: Name
+    description: Prose | None = None
 
 
 class ResourceActionRow(Row, frozen=True, kw_only=True):
     """An action of a resource type."""
 
-    resource_type: str
-    key: str
-    display_name: str
-    risk_level: Literal["low", "normal", "high", "critical"]
+    resource_type: DottedKey
+    key: DottedKey
+    display_name: Name
+    risk_level: RiskLevel
 
 
 class RoleRow(Row, frozen=True, kw_only=True):
     """A named set of permissions in a Space."""
 
     space_id: Id
-    key: str
-    name: str
-    description: str | None = None
+    key: DottedKey
+    name: Name
+    description: Prose | None = None
 
 
 class PermissionRow(Row, frozen=True, kw_only=True):
     """One action on one resource type within one scope."""
 
-    resource_type: str
-    action: str
-    scope: Literal["self", "group", "group_tree", "space"]
+    resource_type: DottedKey
+    action: DottedKey
+    scope: Scope
     condition: dict[str, Any] | None = None
 
 
@@ -116,19 +131,19 @@ class MemberRoleRow(Row, frozen=True, kw_only=True):
     member_id: Id
     role_id: Id
     scope_anchor_group_id: Id | None = None
-    not_before: datetime | None = None
-    expires_at: datetime | None = None
-    revoked_at: datetime | None = None
+    not_before: Moment | None = None
+    expires_at: Moment | None = None
+    revoked_at: Moment | None = None
     revoked_reason: str | None = None
 
 
 class ResourceRow(Row, frozen=True, kw_only=True):
     """The mirror of an object that a calling service owns."""
 
-    resource_type: str
+    resource_type: DottedKey
     space_id: Id
-    external_id: str | None = None
+    external_id: Name | None = None
     group_id: Id | None = None
     owner_member_id: Id | None = None
-    display_name: str | None = None
+    display_name: Name | None = None
     properties: dict[str, Any] = {}

@@ -5,7 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from services.authz.commands import Author, Commands
+from services.authz.commands import Commands
+from services.authz.directory import Place
+from services.authz.journal import Author
+from services.authz.nouns import NOUNS
 from services.authz.rows import (
     GroupRow,
     MemberRoleRow,
@@ -106,7 +109,8 @@ async def load_example(dsn: str, example: str) -> str:
         author = Author(credential_id=None, request_id=new_id("seed"))
         rows = finance_reviewer()
         await commands.create(author, rows)
-        revision = await commands.revoke_user_member(author, REVOKED, "the example's revoked binding")
+        revoked = Place(NOUNS["user_member"], REVOKED, SPACE)
+        revision = (await commands.end(author, revoked, reason="the example's revoked binding")).revision
     return f"{example}: made {len(rows)} rows and revoked one binding; the permission graph is at revision {revision}."
 
 

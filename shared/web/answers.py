@@ -45,13 +45,21 @@ def problem_from(error: Exception) -> Problem:
     detail = str(getattr(error, "detail", "")) if status < 500 else ""
     extra = getattr(error, "extra", None)
     faults = [e for e in extra if isinstance(e, dict)] if isinstance(extra, list) else []
-    errors = [ProblemError(parameter=e.get("key"), detail=str(e.get("message", ""))) for e in faults]
+    errors = [ProblemError(parameter=_parameter(e), detail=str(e.get("message", ""))) for e in faults]
     if errors:
         detail = "; ".join(f"{e.parameter or 'the request'}: {e.detail}" for e in errors)
     by_status = {400: "validation_failed", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
     code = by_status.get(status, "validation_failed" if 400 <= status < 500 else "internal_error")
     headers = [(k.lower(), v) for k, v in (getattr(error, "headers", None) or {}).items() if k.lower() == "allow"]
     return Problem(code, detail or _DETAILS.get(code, PROBLEMS[code][1] + "."), errors=errors, headers=headers)
+
+
+def _parameter(fault: dict[str, Any]) -> str | None:
+    """Name a parameter as the client does: Litestar says the name of the handler's argument."""
+    key = fault.get("key")
+    if key is None:
+        return None
+    return str(key).replace("_", "-").title() if fault.get("source") == "header" else str(key).rstrip("_")
 
 
 _DETAILS: Final = {"internal_error": "The service failed to answer; the request id finds the cause in its log."}

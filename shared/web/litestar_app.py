@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +27,7 @@ from shared.web.strict import MAX_BODY_BYTES, decode_strict, decoded, demand_jso
 
 PUBLIC: Final = "public"
 _DOCUMENT: Final = "/openapi"
+_NEAREST: Final = 4
 
 
 class LeanOperation(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,10 +114,19 @@ def make_app(
             headers=dict(problem.headers) | {"cache-control": "no-store"},
         )
 
+    def answer_options(request: Request[Any, Any, Any]) -> Response[None] | None:
+        """Answer OPTIONS with all that the path takes; of several handlers Litestar's own answer knows the first."""
+        if request.method != "OPTIONS":
+            return None
+        asked = request.scope.get("path_template")
+        methods = {method for method, path, _ in routes_with_permissions(app) if path_template(path) == asked}
+        methods |= {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+        return Response(None, status_code=204, headers={"allow": ", ".join(sorted(methods))})
+
     bare = [handler for handler in handlers if isinstance(handler, ASGIRouteHandler)]
     typed = [handler for handler in handlers if not isinstance(handler, ASGIRouteHandler)]
     app = Litestar(
-        route_handlers=[*bare, Router("/", route_handlers=typed, guards=[authorize])],
+        route_handlers=[*bare, Router("/", route_handlers=typed, guards=[authorize], before_request=answer_options)],
         request_class=StrictRequest,
         request_max_body_size=MAX_BODY_BYTES,
         exception_handlers={Exception: render, HTTPException: render, Problem: render},
@@ -154,7 +165,8 @@ def _with_way_out(problem: Problem, error: Exception, scope: Any) -> Problem:
         detail = f"{asked} does not take {scope['method'][:20]}. It takes {allowed}."
     elif isinstance(error, NotFoundException):
         paths = dict.fromkeys(path_template(path) for _, path, _ in routes_with_permissions(scope["litestar_app"]))
-        detail = f"There is nothing at {asked!r}. This service has {', '.join(paths)}."
+        nearest = difflib.get_close_matches(asked, paths, n=_NEAREST, cutoff=0.0)
+        detail = f"There is nothing at {asked!r}. The nearest that there is: {', '.join(nearest)}."
     else:
         return problem
     return Problem(problem.code, detail, headers=problem.headers)

@@ -25,10 +25,15 @@ _STATUSES = {
     "404": "There is nothing here.",
     "405": "The route does not take this method.",
     "409": "The request conflicts with what is stored.",
+    "412": "The row was changed since it was read.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
+    "422": "The request names something that is not there, or that may not be.",
     "500": "The service failed.",
     "503": "The service cannot answer at present; see Retry-After.",
+}
+_HEADERS = {
+    "X-Request-ID": {"schema": {"type": "string"}, "description": "The caller's id of the request, or a new one."}
 }
 
 
@@ -39,6 +44,11 @@ def document_of(app: Litestar) -> dict[str, Any]:
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     components["securitySchemes"] = _SECURITY
+    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+    components["responses"] = {
+        status: {"description": description, "content": problem, "headers": _HEADERS}
+        for status, description in _STATUSES.items()
+    }
     for operation in lean_operations(app):
         _add_lean(document, operation)
     _, problem = msgspec.json.schema_components([ProblemDocument], ref_template="#/components/schemas/{name}")
@@ -78,22 +88,18 @@ def _complete(operation: dict[str, Any], permission: str) -> None:
         operation["security"] = [{"api_key": []}]
         needs = f"Needs the permission `{permission}`: {PERMISSION_KEYS[permission]}."
         operation["description"] = "\n\n".join(filter(None, (operation.get("description"), needs)))
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
     skipped = {"401", "403"} if permission == PUBLIC else set()
     if "requestBody" not in operation:
         skipped |= {"413", "415", "409"}
     if "parameters" not in operation:
         skipped |= {"404"}
-    for status, description in _STATUSES.items():
-        if status not in skipped:
-            operation["responses"][status] = {"description": description, "content": problem}
+    if permission != "authz:write":
+        skipped |= {"412", "422"}
     for response in operation["responses"].values():
-        response["headers"] = {
-            "X-Request-ID": {
-                "schema": {"type": "string"},
-                "description": "The caller's id of the request, or a new one.",
-            }
-        }
+        response["headers"] = _HEADERS
+    operation["responses"] |= {
+        status: {"$ref": f"#/components/responses/{status}"} for status in _STATUSES if status not in skipped
+    }
 
 
 def _forbid_unknown_fields(schemas: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from shared.compression import NotCompressed, TooLong, decompress
+from shared.identifiers import ID_PATTERN
 from shared.problems import Problem, ProblemError
 from shared.web.context import RequestContext
 
@@ -16,6 +17,7 @@ MAX_BODY_BYTES: Final = 1_048_576
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>\$[^`]*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `(?P<field>.*)`", re.DOTALL)
 _MISSING: Final = re.compile(r"missing required field `(?P<field>.*)`", re.DOTALL)
+_ID_FORM: Final = repr(ID_PATTERN)[1:-2]  # as msgspec quotes it, up to the end of the text
 _ENCODER: Final = msgspec.json.Encoder()
 
 T = TypeVar("T")
@@ -103,8 +105,11 @@ def _validation_problem(text: str) -> Problem:
         pointer, what = f"{pointer}/{_escape(unknown['field'])}", "unknown field; leave it out"
     elif missing := _MISSING.search(what):
         pointer, what = f"{pointer}/{_escape(missing['field'])}", "required field is missing"
+    code = "validation_failed"
+    if _ID_FORM in what:
+        code, what = "invalid_id", "is not an id: 1–128 of A–Z a–z 0–9 _ . : @ -"
     detail = f"{pointer or 'The body'}: {what}."
-    return Problem("validation_failed", detail, errors=[ProblemError(pointer=pointer, detail=what)])
+    return Problem(code, detail, errors=[ProblemError(pointer=pointer, detail=what)])
 
 
 def _pointer(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Every statement of services/authz/queries.sql is prepared against the migrated schema, as the service's own role.
+"""Every statement of authz is prepared against the migrated schema, as the service's own role.
 
 Its parameters, its columns and its rights are compared with what the code gives, reads and has.
 """
@@ -17,8 +17,10 @@ import pytest
 
 from services.authz import store
 from services.authz.backlog import RelayState
-from services.authz.commands import CREATED
+from services.authz.directory import LISTING, READING
+from services.authz.journal import _WRITES, MAKING, PROJECTING
 from services.authz.model import ActorIds
+from services.authz.nouns import NOUNS
 from services.authz.relay import Commit
 from services.authz.store import SQL, ChangedRow
 from shared.credentials import Credential
@@ -38,10 +40,6 @@ STATEMENTS: dict[str, tuple[list[str], list[str]]] = {
     "read_revision": ([], ["revision"]),
     "read_changes_after": (["int8", "int8"], sorted(ChangedRow.__struct_fields__)),
     "lock_events": ([], ["pg_advisory_xact_lock"]),
-    "append_event": (
-        ["int8", "uuid", "timestamptz", "text", "text", "text", "text", "jsonb", "jsonb", "text", "text", "text"],
-        [],
-    ),
     "check_deferred": ([], []),
     "notify_changes": (["text"], ["pg_notify"]),
     "find_changes_writer": ([], ["writer_id", "source", "epoch"]),
@@ -61,11 +59,36 @@ STATEMENTS: dict[str, tuple[list[str], list[str]]] = {
     "reclaim_outbox": ([], ["emptied"]),
     "find_credential": (["text"], sorted(Credential.__struct_fields__)),
     "read_migrations": ([], ["id"]),
-    **{f"project_{entity}": (["jsonb"], ["is_new"]) for entity, _ in CREATED.values()},
-    "read_user_member": (["text"], ["row"]),
     "space_exists": (["text"], ["found"]),
+    "read_last_event": ([], ["occurred_at"]),
+    "row_was_made": (["text", "text"], ["found"]),
+    "resource_type_exists": (["text"], ["found"]),
+    "find_group_path": (["text", "text"], ["path"]),
+    "find_revoked_grant": (["text"] * 3, ["id"]),
+    "find_idempotent_answer": (["text", "text", "timestamptz"], ["answer", "request_digest"]),
+    "keep_idempotent_answer": (["text", "text", "bytea", "jsonb", "timestamptz"], []),
+    "forget_idempotent_answers": (["timestamptz"], []),
 }
-PROJECTIONS = [(row, entity) for row, (entity, _) in CREATED.items()]
+# Name: the same for the statements that are made for each noun, and those that write.
+MADE: dict[str, tuple[str, list[str], list[str]]] = {
+    **{f"project {n}": (PROJECTING[n], ["jsonb"], ["is_new", *NOUNS[n].identity]) for n in NOUNS},
+    **{f"make {n}": (MAKING[n], ["jsonb"], []) for n in NOUNS},
+    **{f"read {n}": (READING[n], ["text"] * len(NOUNS[n].identity), ["row"]) for n in NOUNS},
+    **{
+        f"list {n}": (
+            LISTING[n],
+            ["int8"] + ["text"] * (len(NOUNS[n].identity) + NOUNS[n].in_space + len(NOUNS[n].filters) + 1),
+            ["row"],
+        )
+        for n in NOUNS
+    },
+    "append_events": (
+        _WRITES["append_events"],
+        ["timestamptz", "text", "text", "int8[]", "uuid[]", *["text[]"] * 4, "jsonb[]", "jsonb[]", "text[]"],
+        [],
+    ),
+    "move_below": (_WRITES["move_below"], ["text", "text", "text", "int8", "timestamptz"], []),
+}
 
 
 @pytest.fixture
@@ -83,6 +106,15 @@ async def test_a_statement_takes_the_parameters_and_gives_the_columns_that_the_c
     assert [spelled(one) for one in prepared.get_parameters()] == parameters
     found = [attribute.name for attribute in prepared.get_attributes()]
     assert (found if found == columns else sorted(found)) == columns
+
+
+@pytest.mark.parametrize("name", MADE)
+async def test_a_statement_that_is_made_for_a_noun_is_one_that_the_service_may_run(app, name):
+    statement, parameters, columns = MADE[name]
+    prepared = await app.prepare(statement)
+    assert [spelled(one) for one in prepared.get_parameters()] == parameters
+    assert sorted(attribute.name for attribute in prepared.get_attributes()) == sorted(columns)
+    await app.execute(f"explain (generic_plan) {statement}")
 
 
 @pytest.mark.parametrize("name", SQL)
@@ -105,8 +137,7 @@ def test_the_table_above_knows_every_statement_and_no_other():
 
 def test_every_statement_is_used_and_every_one_that_is_used_is_there():
     text = "\n".join(file.read_text(encoding="utf-8") for file in SOURCES.rglob("*.py"))
-    used = set(re.findall(r'SQL\["(\w+)"\]', text)) | {f"project_{entity}" for _, entity in PROJECTIONS}
-    assert 'SQL[f"project_{' in text
+    used = set(re.findall(r'SQL\["(\w+)"\]', text))
     assert used == set(SQL)
 
 
@@ -119,7 +150,8 @@ def test_a_statement_names_the_schema_of_every_table_and_is_written_in_lowercase
 
 
 def test_every_statement_says_in_one_sentence_what_it_does():
-    parts = re.split(r"^-- name: (\w+)$", (SOURCES / "queries.sql").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text = "".join(file.read_text(encoding="utf-8") for file in sorted(SOURCES.glob("*.sql")))
+    parts = re.split(r"^-- name: (\w+)$", text, flags=re.MULTILINE)
     for name, text in zip(parts[1::2], parts[2::2], strict=True):
         assert re.match(r"\n-- [A-Z][^\n]*[.;,:a-z]\n", text), name
 
@@ -128,8 +160,8 @@ def test_the_service_and_the_migration_tool_ask_for_the_applied_migrations_alike
     assert SQL["read_migrations"] == APPLIED_MIGRATIONS_SQL
 
 
-@pytest.mark.parametrize("row, entity", PROJECTIONS)
-async def test_a_projection_writes_every_column_of_its_table(app, row, entity):
+@pytest.mark.parametrize("entity", NOUNS)
+async def test_a_projection_writes_every_column_of_its_table(app, entity):
     columns = [
         record["column_name"]
         for record in await app.fetch(
@@ -137,7 +169,7 @@ async def test_a_projection_writes_every_column_of_its_table(app, row, entity):
             entity,
         )
     ]
-    statement = SQL[f"project_{entity}"]
+    statement, row = PROJECTING[entity], NOUNS[entity].row
     key = re.search(r"on conflict \(([^)]*)\)", statement)
     assert key is not None
     written = re.findall(r"(\w+) = excluded\.(\w+)", statement)

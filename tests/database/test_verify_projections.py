@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.authz.commands import Author, Commands
+from services.authz.commands import Commands
+from services.authz.journal import Author
 from services.authz.rows import GroupRow, MemberRow, ResourceRow, ResourceTypeRow, UserRow
 from services.authz.seeding import load_example
 from shared.clock import utc_now

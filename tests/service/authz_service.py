@@ -38,6 +38,8 @@ PERMISSIONS: Final[dict[str, tuple[str, ...]]] = {
     "explainer": ("authz:explain",),
     "watcher": ("metrics:read",),
     "idle": (),
+    "steward": ("authz:write",),
+    "admin": ("authz:check", "authz:explain", "authz:read", "authz:write"),
 }
 KEYS: Final[dict[str, NewKey]] = {name: new_key() for name in PERMISSIONS}
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any, Final
 
 import psycopg
 
-from services.authz.commands import Author, Change, Commands
+from services.authz.commands import Commands, Outcome
+from services.authz.directory import Place, plain
+from services.authz.journal import Author, Change
+from services.authz.nouns import NOUNS
 from shared.clock import utc_now
-from shared.db import create_pool
+from shared.db import Session, create_pool
 from shared.identifiers import new_uuid7
 from tests.conftest import ServiceDatabase
 
@@ -27,9 +31,9 @@ class Writer:
     def stored(self, entity: str, id_: str) -> dict[str, Any]:
         with psycopg.connect(self.database.app_dsn) as connection:
             ((row,),) = connection.execute(
-                f'select to_jsonb(t) from authz."{entity}" t where t.id = %s', [id_]
+                f'select to_jsonb(t)::text from authz."{entity}" t where t.id = %s', [id_]
             ).fetchall()
-        return dict(row)
+        return plain(NOUNS[entity], row)
 
     async def change(self, *changes: tuple[str, dict[str, Any]]) -> int:
         """Write rows (kind, row with other values) in one transaction; returns the last revision."""
@@ -37,8 +41,17 @@ class Writer:
             Change(after=row, before=self.stored(kind, row["id"]), entity_type=kind, kind=f"{kind}.changed")
             for kind, row in changes
         ]
-        async with self.commands._pool.acquire() as connection, connection.transaction():
-            return await self.commands._commit(connection, AUTHOR, made)
+
+        async def work(connection: Session, now: datetime) -> Outcome:
+            _, revision = await self.commands.write(connection, AUTHOR, made, now)
+            return Outcome(data={}, revision=revision)
+
+        return (await self.commands.run(work)).revision
+
+    async def revoke(self, user_member_id: str, reason: str) -> int:
+        """End a binding of the worked example; returns the revision."""
+        place = Place(NOUNS["user_member"], user_member_id, "space_acme")
+        return (await self.commands.end(AUTHOR, place, reason=reason)).revision
 
 
 @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ from typing import Any
 
 import httpx
 
-from services.authz.commands import CHANGES_SOURCE
+from services.authz.journal import CHANGES_SOURCE
 from tests.conftest import ServiceDatabase
 from tests.service.authz_service import RunningAuthz, eventually, question, running_authz
 

@@ -13,7 +13,8 @@ import msgspec
 import psycopg
 import pytest
 
-from services.authz.commands import Author, Commands
+from services.authz.commands import Commands
+from services.authz.journal import Author
 from services.authz.relay import MAX_EVENTS_BYTES
 from services.authz.rows import UserRow
 from shared.clock import utc_now

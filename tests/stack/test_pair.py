@@ -12,7 +12,8 @@ import httpx
 import pytest
 from psycopg import sql
 
-from services.authz.commands import CHANGES_SOURCE, CREATED
+from services.authz.journal import CHANGES_SOURCE
+from services.authz.nouns import OF_ROW
 from services.authz.seeding import finance_reviewer
 from shared.ctl.questions import QUESTIONS, ask_all
 from tests.conftest import connect
@@ -68,7 +69,7 @@ def test_an_answered_check_is_found_in_audit_within_two_seconds(running: Pair) -
 def test_every_change_of_the_example_is_in_audit(running: Pair) -> None:
     running.wait_drained()
     rows = finance_reviewer()
-    expected = sorted([CREATED[type(row)][1] for row in rows] + ["user_member.revoked"])
+    expected = sorted([noun.kind(noun.made) for noun in (OF_ROW[type(row)] for row in rows)] + ["user_member.revoked"])
     with connect(running.databases["audit"].superuser_dsn) as audit:
         query = "select kind, sequence, revision from audit.entry where source = %s order by log_index"
         stored = audit.execute(query, [CHANGES_SOURCE]).fetchall()
