@@ -1,7 +1,8 @@
 """Whether the tables of the permission graph are what its events made of them: a replay, compared row by row.
 
 It reads nothing of authz's code: a row is the `after` of the last event of it, each event begins where the one before it
-left the row, and revisions have no gap. PostgreSQL does the comparing, so memory stays flat however long the history is.
+left the row, and revisions have no gap. PostgreSQL does the comparing, so memory stays flat however long the history is; only
+groups, which are moved by subtrees, are followed one event after the other (`group_replay.py`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import psycopg
 from psycopg import IsolationLevel, sql
 from psycopg.rows import dict_row
 
+from shared.ctl.group_replay import replay_groups
 from shared.db import load_queries
 from shared.migrations.errors import CannotCompare
 from shared.migrations.ledger import connect
@@ -119,6 +121,12 @@ def compare_projections(dsn: str) -> Comparison:
                 why="What can't be read can't be compared.",
                 remedy="use the DSN that authz's database is migrated with, or grant authz_reader.",
             ) from error
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            raise CannotCompare(
+                f"An event holds what its table could never hold: {str(error).splitlines()[0]}.",
+                why="No command writes such an event, so it was edited; no row can be made from it.",
+                remedy="look for the value in authz.event; compare with the audit log, and restore authz from a backup.",
+            ) from error
     return Comparison(differences=differences, **counted)
 
 
@@ -132,6 +140,24 @@ def _of_history(connection: psycopg.Connection[Any]) -> Iterator[Difference]:
 
 
 def _of_noun(connection: psycopg.Connection[Any], noun: str) -> Iterator[Difference]:
+    broken, different = replay_groups(connection) if noun == "group" else _replay(connection, noun)
+    if broken:
+        seen = f"revision {broken['revision']}, {broken['kind']}: {_fields(broken['before'], broken['was'])}"
+        subject = f"authz.{noun} {broken['entity_id']}"
+        yield Difference(code="broken_history", subject=subject, seen=seen, total=broken["total"])
+    if different:
+        made, stored = different["made"], different["stored"]
+        if stored is None:
+            code, seen = "row_missing", f"revision {different['revision']} made it so: {made}"
+        elif made is None:
+            code, seen = "row_unexplained", f"no event made it: {stored}"
+        else:
+            code, seen = "row_differs", f"since revision {different['revision']}: {_fields(stored, made)}"
+        yield Difference(code=code, subject=f"authz.{noun} {different['id']}", seen=seen, total=different["total"])
+
+
+def _replay(connection: psycopg.Connection[Any], noun: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the first event that doesn't follow and the first row that differs; each is empty when there is none."""
     # A resource is told apart by its type too; everything else by its id alone.
     typed = noun == "resource"
     parts = {
@@ -144,19 +170,7 @@ def _of_noun(connection: psycopg.Connection[Any], noun: str) -> Iterator[Differe
             else "live.id = replayed.id"
         ),
     }
-    if broken := _first(connection, "find_broken_history", parts):
-        seen = f"revision {broken['revision']}, {broken['kind']}: {_fields(broken['before'], broken['was'])}"
-        subject = f"authz.{noun} {broken['entity_id']}"
-        yield Difference(code="broken_history", subject=subject, seen=seen, total=broken["total"])
-    if found := _first(connection, "find_difference", parts):
-        made, stored = found["made"], found["stored"]
-        if stored is None:
-            code, seen = "row_missing", f"revision {found['revision']} made it so: {made}"
-        elif made is None:
-            code, seen = "row_unexplained", f"no event made it: {stored}"
-        else:
-            code, seen = "row_differs", f"since revision {found['revision']}: {_fields(stored, made)}"
-        yield Difference(code=code, subject=f"authz.{noun} {found['id']}", seen=seen, total=found["total"])
+    return _first(connection, "find_broken_history", parts), _first(connection, "find_difference", parts)
 
 
 def _fields(found: dict[str, Any] | None, expected: dict[str, Any] | None) -> str:

@@ -13,7 +13,7 @@ from services.authz.commands import Commands, Outcome
 from services.authz.directory import Place, plain
 from services.authz.journal import Author, Change
 from services.authz.nouns import NOUNS
-from shared.clock import utc_now
+from shared.clock import Clock, utc_now
 from shared.db import Session, create_pool
 from shared.identifiers import new_uuid7
 from tests.conftest import ServiceDatabase
@@ -53,9 +53,15 @@ class Writer:
         place = Place(NOUNS["user_member"], user_member_id, "space_acme")
         return (await self.commands.end(AUTHOR, place, reason=reason)).revision
 
+    async def move(self, group_id: str, parent_id: str | None, **changes: Any) -> int:
+        """Move a group with all below it under another parent, or under none, as one event; returns its revision."""
+        place = Place(NOUNS["group"], group_id, self.stored("group", group_id)["space_id"])
+        moved = await self.commands.move(AUTHOR, place, {"parent_group_id": parent_id} | changes, reason=None)
+        return moved.revision
+
 
 @contextlib.asynccontextmanager
-async def writing(database: ServiceDatabase) -> AsyncIterator[Writer]:
-    """A writer with connections of its own."""
+async def writing(database: ServiceDatabase, clock: Clock = utc_now) -> AsyncIterator[Writer]:
+    """A writer with connections of its own, which makes its changes at the times that the clock says."""
     async with create_pool(database.app_dsn, "test writer", max_size=2) as pool:
-        yield Writer(Commands(pool, clock=utc_now, new_event_id=new_uuid7), database)
+        yield Writer(Commands(pool, clock=clock, new_event_id=new_uuid7), database)

@@ -36,20 +36,29 @@ Row = dict[str, Any]
 class History:
     """The events of a database, from which the rows as of any revision are told."""
 
-    def __init__(self, events: Iterable[tuple[int, str, str, Row]]) -> None:
+    def __init__(self, events: Iterable[tuple[int, str, str, str, Row | None, Row]]) -> None:
         self.events = sorted(events, key=lambda event: event[0])
 
     @classmethod
     def of(cls, database: AuthzDatabase) -> History:
         """Read the log."""
-        return cls(database.sql("select revision, entity_type, entity_id, after from authz.event"))  # type: ignore[arg-type]
+        statement = "select revision, entity_type, entity_id, kind, before, after from authz.event"
+        return cls(database.sql(statement))  # type: ignore[arg-type]
 
     def rows(self, revision: int) -> dict[str, dict[str, Row]]:
-        """Every row as its last event up to the revision left it, by kind and id."""
+        """Every row as the events up to the revision left it, by kind and id."""
         rows: dict[str, dict[str, Row]] = {}
-        for number, kind, id_, after in self.events:
-            if number <= revision:
-                rows.setdefault(kind, {})[id_] = after
+        for number, entity_type, id_, kind, before, after in self.events:
+            if number > revision:
+                continue
+            of_type = rows.setdefault(entity_type, {})
+            if kind == "group.moved" and before is not None:
+                # One event for the whole subtree: the groups below follow, and have none of their own.
+                for below, row in of_type.items():
+                    if row["space_id"] == after["space_id"] and row["path"].startswith(before["path"] + "."):
+                        path = after["path"] + row["path"].removeprefix(before["path"])
+                        of_type[below] = row | {"path": path, "revision": number, "updated_at": after["updated_at"]}
+            of_type[id_] = after
         return rows
 
     def facts(self, question: Question, revision: int) -> Facts:

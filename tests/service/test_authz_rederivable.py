@@ -11,9 +11,11 @@ import pytest
 
 from services.authz.engine import decide
 from services.authz.model import Fact, Trace
+from services.authz.rows import GroupRow
 from shared.envelope import MAX_LEAF_BYTES, Event
 from shared.recorded import read_event
 from tests.service.authz_service import AuthzDatabase, RunningAuthz, actor, question, running_authz
+from tests.service.authz_writer import AUTHOR, writing
 from tests.service.history import History, facts_of, verdict_of
 
 module_wide = pytest.mark.asyncio(loop_scope="module")
@@ -170,6 +172,27 @@ async def test_the_verdict_is_derived_again_from_the_log_of_changes(finance: Run
     facts = History.of(finance).facts(trace.question, trace.revision)
     assert decide(facts, trace.question, trace.decided_at) == verdict_of(trace)
     assert (facts.actor, facts.registry, facts.target) == (trace.actor, trace.registry, trace.target)
+
+
+async def test_a_group_that_a_move_took_along_is_derived_from_the_one_event_of_the_move(finance_database):
+    body = question(resource_id="invoice_002")  # in legal.emea, and the anchor is finance
+    namesake = GroupRow(id="group_legalops", space_id=ACME, key="legalops", name="Not below legal", path="legalops")
+    async with writing(finance_database) as writer, running_authz(finance_database) as authz:
+        await writer.commands.create(AUTHOR, [namesake])
+        moves = [await writer.move("group_legal", "group_finance"), await writer.move("group_legal", None)]
+        there_and_back = []
+        for revision, parent_id in zip(moves, ["group_finance", None], strict=True):
+            moved = await writer.move("group_legal", parent_id)
+            _, trace = await recorded(authz, body | {"at_least_revision": moved})
+            there_and_back.append((trace.decision, trace.target.group and trace.target.group.path))
+            facts = History.of(authz).facts(trace.question, trace.revision)
+            assert decide(facts, trace.question, trace.decided_at) == verdict_of(trace)
+            assert facts.target == trace.target
+            stored = dict(authz.sql("select id, path from authz.group"))
+            assert {id_: row["path"] for id_, row in History.of(authz).rows(moved)["group"].items()} == stored
+            # As of an earlier move of the same subtree it is as it was then.
+            assert History.of(authz).facts(trace.question, revision).target == trace.target
+    assert there_and_back == [("allow", "finance.legal.emea"), ("deny", "legal.emea")]
 
 
 async def test_properties_and_conditions_that_are_stored_are_written_in_order_of_their_keys(finance_database):

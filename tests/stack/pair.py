@@ -48,10 +48,13 @@ class Pair:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for service in (self.authz, *self._others, self.audit):
+        for service in self._services():
             service.clean_up()
         for port in self._ports.values():
             port.release()
+
+    def _services(self) -> list[Service]:
+        return [self.authz, *self._others, self.audit]
 
     def service(self, command: str, log: str | None = None, **settings: str) -> Service:
         """Prepare a process of this pair; `settings` go before those of the pair."""
@@ -72,6 +75,15 @@ class Pair:
         self._others.append(relay)
         return relay
 
+    def replica(self, instance: str, **settings: str) -> Service:
+        """Prepare a further authz process on the same database; `instance` is its name wherever `authz` is one."""
+        port = self._ports[instance] = _ReservedPort()
+        self.urls[instance] = f"http://{HOST}:{port.number}"
+        own = {"PLYSTRA_AUTHZ_INSTANCE": instance, "PLYSTRA_AUTHZ_PORT": str(port.number)}
+        replica = self.service("authz serve", instance, **own, **settings)
+        self._others.append(replica)
+        return replica
+
     def start(self) -> Self:
         """Start both and wait until both are ready."""
         self.audit.start()
@@ -82,9 +94,8 @@ class Pair:
     def wait_ready(self, *names: str) -> None:
         """Wait until the named services, or both, say that they are ready."""
         for name in names or ("audit", "authz"):
-            service: Service = getattr(self, name)
             wait_until(lambda name=name: self.readiness(name)[0] == 200, what=f"ready {name}")  # type: ignore[misc] # mypy infers no lambda with a default
-            assert service.is_running
+            assert next(service for service in self._services() if service.log.stem == name).is_running
 
     def restart(self, service: Service) -> None:
         """Start a service again once its last process is gone."""
