@@ -15,6 +15,7 @@ from services.authz.decisions import Decisions
 from services.authz.facts import FactSource
 from services.authz.health import AuthzVersion, Health
 from services.authz.outbox import Recorder, RecorderMetrics
+from services.authz.past import READ_PARAMETERS, Past
 from services.authz.routes.check import CHECK_PATH, EXPLAIN_PATH, check_handlers, lean_check
 from services.authz.settled import CheckData, Settled
 from services.authz.store import find_credential
@@ -45,6 +46,10 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
     tracing = Tracing(SERVICE, settings.instance, SERVICE_VERSION)
     access = AccessLog(SERVICE, settings.log_level)
     pool = create_pool(settings.app_dsn, f"plystra-authz {settings.instance} facts", max_size=4)
+    # Sessions of their own: whoever looks into the past takes none from those who ask about now.
+    past_pool = create_pool(
+        settings.app_dsn, f"plystra-authz {settings.instance} past", max_size=2, parameters=READ_PARAMETERS
+    )
 
     async def connect_tail() -> Connection:
         return await connect(settings.app_dsn, f"plystra-authz {settings.instance} tail")
@@ -82,8 +87,10 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
     )
     backlog = Backlog(pool, lambda: recorder.recorded, settings.outbox_ceiling)
     remembered: Cache[bytes, Settled] = Cache(changes, settings.verdict_entries)
-    counts = Tally("plystra_authz_decisions", "Recorded decisions.", ("decision", "deny_code"), registry)
-    decisions = Decisions(facts, remembered, recorder, clock=utc_now, new_event_id=new_uuid7, counts=counts)
+    counts = Tally("plystra_authz_decisions", "Recorded live decisions.", ("decision", "deny_code"), registry)
+    decisions = Decisions(
+        facts, Past(past_pool, tail), remembered, recorder, clock=utc_now, new_event_id=new_uuid7, counts=counts
+    )
     authenticator = Authenticator(load_credential, utc_now, time.monotonic)
     health = Health(
         pool, tail=tail, recorder=recorder, settings=settings, registry=registry, build=build_info(settings)
@@ -91,7 +98,7 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
 
     @contextlib.asynccontextmanager
     async def life(_: Litestar) -> AsyncIterator[None]:
-        async with pool:
+        async with pool, past_pool:
             tasks = [asyncio.create_task(run()) for run in (tail.run, backlog.run)]
             recording = asyncio.create_task(recorder.run())
             logger.info("started", instance=settings.instance, version=SERVICE_VERSION)

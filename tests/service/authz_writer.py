@@ -9,7 +9,7 @@ from typing import Any, Final
 import psycopg
 
 from services.authz.commands import Author, Change, Commands
-from shared.clock import utc_now
+from shared.clock import Clock, utc_now
 from shared.db import create_pool
 from shared.identifiers import new_uuid7
 from tests.conftest import ServiceDatabase
@@ -40,9 +40,23 @@ class Writer:
         async with self.commands._pool.acquire() as connection, connection.transaction():
             return await self.commands._commit(connection, AUTHOR, made)
 
+    async def move_group(self, id_: str, parent_id: str | None) -> int:
+        """Put a group and all below it elsewhere: one event, and every path below follows; returns the revision."""
+        row = self.stored("group", id_)
+        above = "" if parent_id is None else self.stored("group", parent_id)["path"] + "."
+        moved = row | {"parent_group_id": parent_id, "path": above + row["key"]}
+        change = Change(after=moved, before=row, entity_type="group", kind="group.moved")
+        async with self.commands._pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                "update authz.group set path = $2 || substr(path, length($1) + 1) where starts_with(path, $1 || '.')",
+                row["path"],
+                moved["path"],
+            )
+            return await self.commands._commit(connection, AUTHOR, [change])
+
 
 @contextlib.asynccontextmanager
-async def writing(database: ServiceDatabase) -> AsyncIterator[Writer]:
-    """A writer with connections of its own."""
+async def writing(database: ServiceDatabase, clock: Clock = utc_now) -> AsyncIterator[Writer]:
+    """A writer with connections of its own, which makes its changes at the times that the clock says."""
     async with create_pool(database.app_dsn, "test writer", max_size=2) as pool:
-        yield Writer(Commands(pool, clock=utc_now, new_event_id=new_uuid7), database)
+        yield Writer(Commands(pool, clock=clock, new_event_id=new_uuid7), database)

@@ -50,6 +50,9 @@ class History:
         for number, kind, id_, after in self.events:
             if number <= revision:
                 rows.setdefault(kind, {})[id_] = after
+        # When a group is moved, those below it have no event of their own.
+        groups = rows.get("group", {})
+        rows["group"] = {id_: row | {"path": path_in(groups, row)} for id_, row in groups.items()}
         return rows
 
     def facts(self, question: Question, revision: int) -> Facts:
@@ -103,6 +106,15 @@ class History:
                 resource=None if resource is None else made(Resource, resource | {"type": resource["resource_type"]}),
             ),
         )
+
+
+def path_in(groups: dict[str, Row], row: Row) -> str:
+    """The keys from the root down to a group."""
+    keys = [row["key"]]
+    while row["parent_group_id"] is not None:
+        row = groups[row["parent_group_id"]]
+        keys.insert(0, row["key"])
+    return ".".join(keys)
 
 
 def made(fact: Any, row: Row) -> Any:
