@@ -21,6 +21,8 @@ MAX_LEAF_BYTES: Final = 65_535
 MAX_BATCH_BYTES: Final = 4 * 1024 * 1024
 MAX_BATCH_EVENTS: Final = 1_000
 DECISION_MADE: Final = "decision.made"
+# An answer about the past: recorded like a decision, and never one that was acted upon.
+DECISION_AS_OF: Final = "decision.as_of"
 
 # The forms of an event's texts, each a regular expression of the whole text.
 DENY_CODE_FORM: Final = r"[A-Z][A-Z_]{0,63}"

@@ -43,7 +43,7 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
     "internal_error": (500, "The service failed"),
     "decision_not_recorded": (503, "The decision could not be recorded, so it is not given"),
     "outbox_full": (503, "Too many events wait for delivery; no decision is taken until they drain"),
-    "revision_not_reached": (503, "The revision that the facts must have at least is not there yet"),
+    "revision_not_reached": (503, "The revision that was asked for is not there yet"),
     "facts_unavailable": (503, "The facts for a decision could not be read"),
     "not_the_sequencer": (503, "Another process writes the log at present"),
     "log_unavailable": (503, "The log could not be written"),

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta, Raw
 
 from shared.envelope import (
+    DECISION_AS_OF,
     DECISION_MADE,
     EVENT_ID_FORM,
     ID_FORM,
@@ -81,7 +82,7 @@ def read_event(leaf: bytes) -> Recorded:
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise _refused(error, "") from error
     try:
-        if envelope.kind == DECISION_MADE:
+        if envelope.kind in (DECISION_MADE, DECISION_AS_OF):
             return _decision(envelope, _read_decision(envelope.data), leaf)
         texts = (envelope.event_id, envelope.kind, envelope.source)
         if _ENVELOPE_FORM.fullmatch("\n".join(texts)) is None:
@@ -137,6 +138,7 @@ class _Decision(msgspec.Struct, gc=False):
     question: _Question
     request: _Request
     revision: Count
+    purpose: Literal["as_of", "live"] = "live"
 
 
 _read_envelope: Final = msgspec.json.Decoder(_Envelope).decode
@@ -177,6 +179,8 @@ def _decision(envelope: _Envelope, decision: _Decision, leaf: bytes) -> Recorded
         raise _misformed(_DECISION_FORMS, texts)
     if (decision.decision == "deny") != (decision.deny_code is not None):
         raise EventRefused("/data/deny_code", "is given exactly when the decision is deny")
+    if (decision.purpose == "as_of") != (envelope.kind == DECISION_AS_OF):
+        raise EventRefused("/data/purpose", f"is as_of exactly when the kind is {DECISION_AS_OF}")
     return Recorded(
         envelope.occurred_at,
         envelope.epoch,

@@ -40,13 +40,15 @@ def decision(
     deny_code: str | None = None,
     request_id: str = "req_1",
     revision: int = 7,
+    purpose: str = "live",
     note: str = "",
 ) -> dict[str, Any]:
-    """A `decision.made` event as plain values; with a deny code it is a deny. `note` only makes the bytes differ."""
+    """A decision's event as plain values; with a deny code it is a deny. `note` only makes the bytes differ."""
     return {
         "data": {
             "decision": "allow" if deny_code is None else "deny",
             "deny_code": deny_code,
+            "purpose": purpose,
             "question": {
                 "action": action,
                 "actor": {
@@ -64,7 +66,7 @@ def decision(
         },
         "epoch": EPOCH,
         "event_id": event_id or new_uuid7(),
-        "kind": "decision.made",
+        "kind": "decision.made" if purpose == "live" else "decision.as_of",
         "occurred_at": OCCURRED_AT,
         "sequence": next(_SEQUENCE) if sequence is None else sequence,
         "source": source,

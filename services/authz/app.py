@@ -13,10 +13,11 @@ from services.authz.backlog import Backlog
 from services.authz.cache import Cache, Changes
 from services.authz.commands import Commands
 from services.authz.decisions import Decisions
-from services.authz.directory import READ_PARAMETERS, Directory
+from services.authz.directory import ADMINISTRATION_PARAMETERS, Directory
 from services.authz.facts import FactSource
 from services.authz.health import AuthzVersion, Health
 from services.authz.outbox import Recorder, RecorderMetrics
+from services.authz.past import READ_PARAMETERS, Past
 from services.authz.routes.check import CHECK_PATH, EXPLAIN_PATH, check_handlers, lean_check
 from services.authz.routes.directory import directory_handlers
 from services.authz.settled import CheckData, Settled
@@ -48,6 +49,10 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
     tracing = Tracing(SERVICE, settings.instance, SERVICE_VERSION)
     access = AccessLog(SERVICE, settings.log_level)
     pool = create_pool(settings.app_dsn, f"plystra-authz {settings.instance} facts", max_size=4)
+    # Sessions of their own: whoever looks into the past takes none from those who ask about now.
+    past_pool = create_pool(
+        settings.app_dsn, f"plystra-authz {settings.instance} past", max_size=2, parameters=READ_PARAMETERS
+    )
 
     async def connect_tail() -> Connection:
         return await connect(settings.app_dsn, f"plystra-authz {settings.instance} tail")
@@ -85,11 +90,16 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
     )
     backlog = Backlog(pool, lambda: recorder.recorded, settings.outbox_ceiling)
     remembered: Cache[bytes, Settled] = Cache(changes, settings.verdict_entries)
-    counts = Tally("plystra_authz_decisions", "Recorded decisions.", ("decision", "deny_code"), registry)
-    decisions = Decisions(facts, remembered, recorder, clock=utc_now, new_event_id=new_uuid7, counts=counts)
+    counts = Tally("plystra_authz_decisions", "Recorded live decisions.", ("decision", "deny_code"), registry)
+    decisions = Decisions(
+        facts, Past(past_pool, tail), remembered, recorder, clock=utc_now, new_event_id=new_uuid7, counts=counts
+    )
     authenticator = Authenticator(load_credential, utc_now, time.monotonic)
     administration = create_pool(
-        settings.app_dsn, f"plystra-authz {settings.instance} administration", max_size=4, parameters=READ_PARAMETERS
+        settings.app_dsn,
+        f"plystra-authz {settings.instance} administration",
+        max_size=4,
+        parameters=ADMINISTRATION_PARAMETERS,
     )
     commands = Commands(administration, clock=utc_now, new_event_id=new_uuid7)
     directory = Directory(administration, tail)
@@ -99,7 +109,7 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
 
     @contextlib.asynccontextmanager
     async def life(_: Litestar) -> AsyncIterator[None]:
-        async with pool, administration:
+        async with pool, past_pool, administration:
             tasks = [asyncio.create_task(run()) for run in (tail.run, backlog.run)]
             recording = asyncio.create_task(recorder.run())
             logger.info("started", instance=settings.instance, version=SERVICE_VERSION)

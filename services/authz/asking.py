@@ -44,6 +44,12 @@ _AT_LEAST: Final = (
     "The facts are of this revision, such as the one that a write was answered with, or of a later one; "
     "503 `revision_not_reached` when it doesn't come within two seconds."
 )
+_AS_OF: Final = (
+    "Asks what the answer was as of a revision (1 or later) or a time (RFC 3339, past): on the facts that the log of "
+    "changes tells, evaluated at the time of the revision's change or the one that is given. The answer has the purpose "
+    "`as_of` and is recorded under the kind `decision.as_of`; it is nothing to act upon now. Not together with "
+    "`at_least_revision`, nor with facts in the request."
+)
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -98,6 +104,7 @@ class CheckRequest(Body, frozen=True, kw_only=True):
 
     actor: ActorInput
     action: Id
+    as_of: Annotated[Annotated[int, Meta(ge=1, le=MAX_INTEGER)] | Moment | UnsetType, Meta(description=_AS_OF)] = UNSET
     at_least_revision: Annotated[int, Meta(ge=0, le=MAX_INTEGER, description=_AT_LEAST)] = 0
     resource_type: Id | None = None
     resource_id: Id | None = None
@@ -106,11 +113,12 @@ class CheckRequest(Body, frozen=True, kw_only=True):
 
 
 class Asked(NamedTuple):
-    """What a request asks, the facts that it brings itself, and how new the others must be at least."""
+    """What a request asks, the facts that it brings itself, how new the others must be at least, or of when exactly."""
 
     question: Question
     inline: InlineFacts = STORED
     at_least_revision: int = 0
+    as_of: int | datetime | None = None
 
 
 class _PlainActor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -177,7 +185,8 @@ def parse_check(body: bytes) -> Asked:
 
 def asked_of(body: CheckRequest) -> Asked:
     """Return what a request asks, or raise a 400 problem that names what is wrong."""
-    return Asked(_question(body), _inline_facts(body), body.at_least_revision)
+    question, inline = _question(body), _inline_facts(body)
+    return Asked(question, inline, body.at_least_revision, _as_of(body, inline))
 
 
 def _question(body: CheckRequest) -> Question:
@@ -186,16 +195,16 @@ def _question(body: CheckRequest) -> Question:
     if resource is not None:
         inline_id = resource.id if resource.id is not None else resource.external_id
         if not inline_id:
-            raise _invalid("/resource", "give id or external_id")
+            raise invalid("/resource", "give id or external_id")
         if resource_type not in (None, resource.type):
-            raise _invalid("/resource_type", "differs from /resource/type; leave it out")
+            raise invalid("/resource_type", "differs from /resource/type; leave it out")
         if resource_id not in (None, inline_id):
-            raise _invalid("/resource_id", "differs from the id in /resource; leave it out")
+            raise invalid("/resource_id", "differs from the id in /resource; leave it out")
         resource_type, resource_id = resource.type, inline_id
     if resource_type is None:
-        raise _invalid("/resource_type", "required field is missing")
+        raise invalid("/resource_type", "required field is missing")
     if resource_id is None:
-        raise _invalid("/resource_id", "required field is missing")
+        raise invalid("/resource_id", "required field is missing")
     return Question(
         action=body.action,
         actor=ActorIds(
@@ -207,6 +216,16 @@ def _question(body: CheckRequest) -> Question:
         resource_id=resource_id,
         resource_type=resource_type,
     )
+
+
+def _as_of(body: CheckRequest, inline: InlineFacts) -> int | datetime | None:
+    if body.as_of is UNSET:
+        return None
+    if inline is not STORED:
+        raise invalid("/as_of", "what was true is told by the log of changes alone; leave out the facts or this")
+    if body.at_least_revision:
+        raise invalid("/as_of", "contradicts /at_least_revision, which asks for newer facts; leave one of them out")
+    return body.as_of if isinstance(body.as_of, int) else _in_utc(body.as_of, "/as_of")
 
 
 def _inline_facts(body: CheckRequest) -> InlineFacts:
@@ -249,9 +268,9 @@ def _target(resource: ResourceInput) -> TargetFacts:
     try:
         size = len(canonical_json(resource.properties))
     except NotCanonical as error:
-        raise _invalid(f"/resource/properties{error.pointer}", error.detail) from error
+        raise invalid(f"/resource/properties{error.pointer}", error.detail) from error
     if size > MAX_PROPERTIES_BYTES:
-        raise _invalid("/resource/properties", f"is {size} bytes as JSON; at most {MAX_PROPERTIES_BYTES}")
+        raise invalid("/resource/properties", f"is {size} bytes as JSON; at most {MAX_PROPERTIES_BYTES}")
     return TargetFacts(
         group=_group(resource.group_path, resource.space_id),
         resource=Resource(
@@ -294,12 +313,13 @@ def _in_utc(moment: datetime | None, pointer: str) -> datetime | None:
     try:
         return None if moment is None else moment.astimezone(UTC)
     except OverflowError as error:
-        raise _invalid(pointer, "lies outside the years 1 to 9999") from error
+        raise invalid(pointer, "lies outside the years 1 to 9999") from error
 
 
 def _or(value: Any, default: Any) -> Any:
     return default if value is UNSET else value
 
 
-def _invalid(pointer: str, detail: str) -> Problem:
+def invalid(pointer: str, detail: str) -> Problem:
+    """Make the 400 problem of one field."""
     return Problem("validation_failed", f"{pointer}: {detail}.", errors=[ProblemError(pointer=pointer, detail=detail)])

@@ -8,14 +8,15 @@ from typing import Final, NamedTuple
 
 from msgspec import Raw
 
-from services.authz.asking import Asked
+from services.authz.asking import Asked, invalid
 from services.authz.cache import Cache, Entry
 from services.authz.facts import FactSource
-from services.authz.model import RequestOrigin
+from services.authz.model import Question, RequestOrigin
 from services.authz.outbox import Recorder
+from services.authz.past import Past
 from services.authz.settled import Given, Settled, give, settle
 from shared.clock import Clock
-from shared.envelope import DECISION_MADE
+from shared.envelope import DECISION_AS_OF, DECISION_MADE
 from shared.observe.metrics import Tally
 from shared.observe.tracing import traceparent_of
 from shared.web.context import RequestContext
@@ -38,6 +39,7 @@ class Decisions:
     def __init__(
         self,
         facts: FactSource,
+        past: Past,
         remembered: Cache[bytes, Settled],
         recorder: Recorder,
         *,
@@ -46,6 +48,7 @@ class Decisions:
         counts: Tally,
     ) -> None:
         self._facts = facts
+        self._past = past
         self._remembered = remembered
         self._recorder = recorder
         self._clock = clock
@@ -66,13 +69,24 @@ class Decisions:
         return Taken(entry.value, now, revision)
 
     async def take(self, asked: Asked, *, body: bytes | None = None) -> Taken:
-        """Evaluate a question, and remember the verdict for the same `body`; raises a 503 problem without facts."""
+        """Evaluate a question, and remember the verdict for the same `body`; raises a 503 problem without facts.
+
+        What is asked about the past is never remembered, whatever the `body`.
+        """
+        if asked.as_of is not None:
+            return await self._look_back(asked.question, asked.as_of)
         known = await self._facts.gather(asked.question, asked.inline, asked.at_least_revision)
         now = self._clock()
         settled = settle(known.facts, asked.question, now, asked.inline.names())
         if body is not None and known.tokens and len(body) + settled.size <= _MAX_REMEMBERED_BYTES:
             self._remembered.put(body, Entry(settled, known.revision, known.tokens))
         return Taken(settled, now, known.revision)
+
+    async def _look_back(self, question: Question, as_of: int | datetime) -> Taken:
+        if isinstance(as_of, datetime) and as_of > self._clock():
+            raise invalid("/as_of", "lies in the future, which nobody knows; give a time that has passed")
+        then = await self._past.gather(question, as_of)
+        return Taken(settle(then.facts, question, then.now, (), "as_of"), then.now, then.revision)
 
     async def record(self, taken: Taken, context: RequestContext) -> Given:
         """Record a verdict under the request that it is given to; raises a 503 problem when that can't be had."""
@@ -92,12 +106,14 @@ class Decisions:
                 user_agent=context.user_agent,
             ),
         )
+        is_live = settled.purpose == "live"
         await self._recorder.record(
-            DECISION_MADE,
+            DECISION_MADE if is_live else DECISION_AS_OF,
             Raw(given.trace),
             event_id=given.decision_id,
-            occurred_at=now,
+            occurred_at=now if is_live else self._clock(),
             traceparent=traceparent_of(context),
         )
-        self._counts.add((settled.decision, settled.deny_code))
+        if is_live:
+            self._counts.add((settled.decision, settled.deny_code))
         return given

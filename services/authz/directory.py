@@ -18,7 +18,7 @@ from shared.problems import Problem, ProblemError, retry_later
 
 PATIENCE_SECONDS: Final = 2.0
 # The one statement of every list is planned for the filters that are given, each time.
-READ_PARAMETERS: Final = {"plan_cache_mode": "force_custom_plan", "statement_timeout": "15s"}
+ADMINISTRATION_PARAMETERS: Final = {"plan_cache_mode": "force_custom_plan", "statement_timeout": "15s"}
 _READS: Final = load_queries(Path(__file__).with_name("directory.sql"))
 _STATUS: Final = "status"
 

@@ -244,18 +244,16 @@ class FactSource:
             raise retry_later(
                 "facts_unavailable", "The database could not be read; ask again.", log_detail=repr(error)
             ) from error
-        granted = granted_permissions(
-            actor, {k: v.value for k, v in roles.items()}, (question.resource_type, question.action)
+        facts = stored_facts(question, actor, {k: v.value for k, v in roles.items()}, stored, registry)
+        return Known(
+            Facts(
+                actor=facts.actor if inline.actor is None else inline.actor,
+                granted=facts.granted if inline.granted is None else inline.granted,
+                registry=facts.registry,
+                target=facts.target if inline.target is None else inline.target,
+            ),
+            revision,
         )
-        facts = Facts(
-            actor=_known(actor).facts if inline.actor is None else inline.actor,
-            granted=granted if inline.granted is None else inline.granted,
-            registry=registered(registry, question),
-            target=TargetFacts(group=stored.group, resource=stored.resource)
-            if inline.target is None
-            else inline.target,
-        )
-        return Known(facts, revision)
 
     async def _load_actors(self, keys: Iterable[ActorIds]) -> dict[ActorIds, AsOf[StoredActor]]:
         async with self._pool.acquire() as connection:
@@ -272,6 +270,22 @@ class FactSource:
     async def _load_registry(self, _: Iterable[str]) -> dict[str, AsOf[Registry]]:
         async with self._pool.acquire() as connection:
             return {_REGISTRY: await load_registry(connection)}
+
+
+def stored_facts(
+    question: Question,
+    actor: StoredActor,
+    roles: dict[str, StoredRole],
+    resource: StoredResource,
+    registry: Registry,
+) -> Facts:
+    """Put together what was read for a question; `roles` has the role of every grant."""
+    return Facts(
+        actor=_known(actor).facts,
+        granted=granted_permissions(actor, roles, (question.resource_type, question.action)),
+        registry=registered(registry, question),
+        target=TargetFacts(group=resource.group, resource=resource.resource),
+    )
 
 
 def granted_permissions(

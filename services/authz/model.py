@@ -205,6 +205,8 @@ class Candidate(Fact, frozen=True, kw_only=True):
     scope_check: ScopeCheck
 
 
+# Whether a decision was asked for to act upon it, or to learn what it would have been.
+Purpose = Literal["as_of", "live"]
 StepResult = Literal["passed", "denied", "not_reached"]
 
 
@@ -259,6 +261,7 @@ class Trace(Fact, frozen=True, kw_only=True):
     deny_code: str | None
     inline: tuple[str, ...]
     omitted_candidates: int
+    purpose: Purpose = "live"  # what was recorded before there was another has none
     question: Question
     reason: str
     registry: RegistryFacts

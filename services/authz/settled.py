@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 import msgspec
-from msgspec import Raw
+from msgspec import UNSET, Raw, UnsetType
 
 from services.authz.engine import decide, holds_between, settling_candidates
-from services.authz.model import TRACE_VERSION, Facts, Question, RequestOrigin, Trace
+from services.authz.model import TRACE_VERSION, Facts, Purpose, Question, RequestOrigin, Trace
 from shared.envelope import MAX_LEAF_BYTES, encode_data
 from shared.web.answers import Answer
 
@@ -26,7 +26,7 @@ _GAP: Final[Any] = Raw(_MARK)
 
 
 class CheckData(msgspec.Struct, frozen=True, kw_only=True):
-    """A decision; `decision_id` is its event's id in the log, `revision` that of the facts it was taken on."""
+    """A decision; `decision_id` is its event's id in the log, `revision` that of its facts; `purpose` is only for the past."""
 
     allow: bool
     decision: Literal["allow", "deny"]
@@ -35,6 +35,7 @@ class CheckData(msgspec.Struct, frozen=True, kw_only=True):
     decision_id: str
     revision: int
     decided_at: datetime
+    purpose: Literal["as_of"] | UnsetType = UNSET
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
@@ -46,6 +47,7 @@ class Settled(msgspec.Struct, frozen=True, gc=False):
     decision: str
     deny_code: str
     is_inline: bool
+    purpose: Purpose
     trace: tuple[bytes, ...]
 
     @property
@@ -66,7 +68,9 @@ class Given(msgspec.Struct, frozen=True, gc=False):
     trace: bytes
 
 
-def settle(facts: Facts, question: Question, now: datetime, inline: tuple[str, ...]) -> Settled:
+def settle(
+    facts: Facts, question: Question, now: datetime, inline: tuple[str, ...], purpose: Purpose = "live"
+) -> Settled:
     """Evaluate a question; `inline` names the parts of its facts that came with the request."""
     verdict = decide(facts, question, now)
     after, before = holds_between(facts, now)
@@ -81,6 +85,7 @@ def settle(facts: Facts, question: Question, now: datetime, inline: tuple[str, .
         deny_code=verdict.deny_code,
         inline=inline,
         omitted_candidates=0,
+        purpose=purpose,
         question=question,
         reason=verdict.reason,
         registry=facts.registry,
@@ -97,6 +102,7 @@ def settle(facts: Facts, question: Question, now: datetime, inline: tuple[str, .
         decision_id=_GAP,
         revision=_GAP,
         decided_at=_GAP,
+        purpose=UNSET if purpose == "live" else purpose,
     )
     return Settled(
         after=after,
@@ -105,6 +111,7 @@ def settle(facts: Facts, question: Question, now: datetime, inline: tuple[str, .
         decision=verdict.decision,
         deny_code=verdict.deny_code or "",
         is_inline=bool(inline),
+        purpose=purpose,
         trace=tuple(_fitting(trace).split(_MARK)),
     )
 

@@ -133,6 +133,8 @@ async def test_every_filter_newest_first_reads_its_index_and_nothing_else(
         await expect_index(session, Filters(**{name: value}), column)
         # As GET /api/v1/audit/decisions asks; of two that match, the planner may take either.
         await expect_index(session, Filters(kind="decision.made", **{name: value}), "")
+        # Answers about the past are few: they are found by their kind, or by what else is asked for.
+        await expect_index(session, Filters(kind="decision.as_of", **{name: value}), "")
     for filters in (
         Filters(decision="deny"),
         Filters(decision="allow"),

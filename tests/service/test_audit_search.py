@@ -54,6 +54,7 @@ def anything(chance: random.Random) -> dict[str, Any]:
         action=chance.choice(["read", "approve"]),
         deny_code=chance.choice([None, None, "SCOPE_OUT_OF_BOUNDS", "NO_MATCHING_PERMISSION"]),
         request_id=f"req_{chance.randrange(5)}",
+        purpose=chance.choice(["live", "live", "as_of"]),
     )
 
 
@@ -245,6 +246,25 @@ async def test_another_kind_has_no_decisions(audit: RunningAudit) -> None:
     assert await audit.search("/decisions", kind="member_role.granted") == []
     assert len(await audit.search("/decisions", kind="decision.made")) == 1
     assert len(await audit.search("/events", kind="member_role.granted")) == 1
+
+
+async def test_an_answer_about_the_past_is_among_the_events_and_never_among_the_decisions(audit: RunningAudit) -> None:
+    then = decision(purpose="as_of", deny_code="SCOPE_OUT_OF_BOUNDS")
+    await audit.ingest(decision(), then, decision(purpose="as_of", user_id="user_bob"), change())
+    (row,) = await audit.search("/events", kind="decision.as_of", user_id="user_alice")
+    assert row == row | {
+        "event_id": then["event_id"],
+        "kind": "decision.as_of",
+        "decision": "deny",
+        "deny_code": "SCOPE_OUT_OF_BOUNDS",
+        "member_id": "member_reviewer",
+        "resource_id": "invoice_001",
+        "revision": 7,
+    }
+    assert [row["kind"] for row in await audit.search("/decisions")] == ["decision.made"]
+    assert await audit.search("/decisions", kind="decision.as_of") == []
+    detail = (await audit.get(f"/events/{then['event_id']}")).json()["data"]
+    assert detail["trace"] == then["data"]
 
 
 async def test_a_row_of_decisions_has_the_fields_that_the_domain_names(audit: RunningAudit) -> None:

@@ -18,13 +18,14 @@ _EXCLUDED = "positive_data_acceptance"
 
 
 def _without_revisions(service: str, folder: Path) -> Path:
-    """A service's document, without the one field whose right answer is a 503 when its value is made up.
+    """A service's document, without the two fields whose right answer is a 503 when their value is made up.
 
-    `tests/service/test_authz_at_least_revision.py` asks for revisions that are there, to come, and none.
+    `tests/service/test_authz_at_least_revision.py` and `test_authz_as_of.py` ask for revisions that are there, to come, and none.
     """
     document = msgspec.json.decode((_DOCUMENTS / f"{service}.json").read_bytes())
     if service == "authz":
-        del document["components"]["schemas"]["CheckRequest"]["properties"]["at_least_revision"]
+        for name in ("as_of", "at_least_revision"):
+            del document["components"]["schemas"]["CheckRequest"]["properties"][name]
     file = folder / f"{service}.json"
     file.write_bytes(msgspec.json.encode(document))
     return file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -67,6 +68,17 @@ def test_a_plain_question_brings_no_facts():
 def test_the_revision_that_the_facts_must_have_is_no_part_of_the_question():
     plain = parse_check(json.dumps(PLAIN).encode())
     assert parse_check(json.dumps(PLAIN | {"at_least_revision": 7}).encode()) == plain._replace(at_least_revision=7)
+
+
+def test_a_question_about_the_past_names_a_revision_or_a_time_in_utc():
+    plain = parse_check(json.dumps(PLAIN).encode())
+    assert plain.as_of is None
+    assert parse_check(json.dumps(PLAIN | {"as_of": 7}).encode()) == plain._replace(as_of=7)
+    noon = datetime(2026, 1, 2, 12, tzinfo=UTC)
+    for text in ("2026-01-02T12:00:00Z", "2026-01-02T13:30:00+01:30"):
+        asked = parse_check(json.dumps(PLAIN | {"as_of": text}).encode())
+        assert asked == plain._replace(as_of=noon)
+        assert asked.as_of.tzinfo is UTC
 
 
 @pytest.mark.parametrize("key", ["actor", "action", "resource_type", "resource_id", "user_id", "space_id"])

@@ -108,6 +108,22 @@ def test_a_written_event_is_canonical_and_read_back(value: Any, occurred_at: dat
     assert (event.occurred_at, event.sequence, event.leaf) == (occurred_at, sequence, leaf)
 
 
+@pytest.mark.parametrize("purpose", [None, "live", "as_of", "later"])
+@pytest.mark.parametrize("kind", ["decision.made", "decision.as_of"])
+def test_an_answer_about_the_past_says_so_by_its_kind_and_its_purpose_alike(kind: str, purpose: str | None) -> None:
+    document = decision() | {"kind": kind}
+    if purpose is None:
+        del document["data"]["purpose"]  # as it was before there was another
+    else:
+        document["data"]["purpose"] = purpose
+    if (kind == "decision.as_of") == (purpose == "as_of") and purpose != "later":
+        assert read_event(canonical_json(document)).kind == kind
+    else:
+        with pytest.raises(EventRefused) as refused:
+            read_event(canonical_json(document))
+        assert refused.value.pointer == "/data/purpose"
+
+
 def test_a_decision_gives_every_column_it_is_searched_by() -> None:
     document = decision(event_id=EVENT_ID, deny_code="SCOPE_OUT_OF_BOUNDS", resource_id="Rechnung №1 “Überweisung”")
     document = put(document, "/data/request/trace_id", "4bf92f3577b34da6a3ce929d0e0e4736")

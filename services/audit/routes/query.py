@@ -17,6 +17,7 @@ from services.audit.model import DecisionRow, EventRow
 from services.audit.search import Search
 from services.audit.store import Filters
 from shared.envelope import (
+    DECISION_AS_OF,
     DECISION_MADE,
     DENY_CODE_FORM,
     EVENT_ID_FORM,
@@ -60,7 +61,8 @@ class EventDetail(EventRow, frozen=True, kw_only=True):
     """One event in full.
 
     `event` is the stored document, byte for byte as its producer sent it, in canonical form; `leaf_hash` is SHA-256 of a
-    zero byte and those bytes, in hexadecimal; `trace` is the event's `data` if it is a decision, else null.
+    zero byte and those bytes, in hexadecimal; `trace` is the event's `data` if it is a decision, live or about the past,
+    else null.
     """
 
     event: Raw
@@ -88,7 +90,10 @@ def query_handlers(search: Search) -> list[HTTPRouteHandler]:
         limit: Limit = DEFAULT_LIMIT,
         cursor: CursorText = None,
     ) -> Listing[DecisionRow]:
-        """Returns the decisions that pass every filter given, newest first, page by page."""
+        """Returns the decisions that pass every filter given, newest first, page by page.
+
+        Answers about the past (`decision.as_of`) are no decisions; they are among the events.
+        """
         request_id = context_of(request.scope).request_id
         if filters.kind not in (None, DECISION_MADE):
             return Listing(data=[], page=Page(next_cursor=None), request_id=request_id)
@@ -131,7 +136,7 @@ def query_handlers(search: Search) -> list[HTTPRouteHandler]:
             event=Raw(stored.leaf),
             leaf_hash=stored.leaf_hash.hex(),
             trace=msgspec.json.decode(stored.leaf, type=_Document).data
-            if stored.kind == DECISION_MADE
+            if stored.kind in (DECISION_MADE, DECISION_AS_OF)
             else Raw(b"null"),
         )
         return Answer(data=detail, request_id=context_of(request.scope).request_id)
