@@ -95,12 +95,16 @@ def _differences(told: Any, derived: Any, path: str) -> Iterator[str]:
     """Name the places, from the top down, in which two values of JSON aren't the same."""
     if isinstance(told, dict) and isinstance(derived, dict):
         for name in dict.fromkeys([*told, *derived]):
-            yield from _differences(told.get(name), derived.get(name), f"{path}.{name}" if path else name)
-    elif isinstance(told, list) and isinstance(derived, list):
+            place = f"{path}.{name}" if path else name
+            if name in told and name in derived:
+                yield from _differences(told[name], derived[name], place)
+            else:
+                yield f"{place}: {'only recorded' if name in told else 'only derived'}"
+    elif isinstance(told, list | tuple) and isinstance(derived, list | tuple):
         if len(told) != len(derived):
             yield f"{path}: recorded {len(told)}, derived {len(derived)}"
-        for place, (one, other) in enumerate(zip(told, derived, strict=False)):
-            yield from _differences(one, other, f"{path}[{place}]")
+        for index, (one, other) in enumerate(zip(told, derived, strict=False)):
+            yield from _differences(one, other, f"{path}[{index}]")
     elif written(told) != written(derived):
         yield f"{path}: recorded {_short(told)}, derived {_short(derived)}"
 

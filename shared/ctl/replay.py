@@ -114,6 +114,8 @@ def _choose(connection: Connection, chosen: Chosen, tally: Tally) -> Iterator[di
             tally.add("event_missing", f"decision {chosen.decision}", seen)
         return
     bounds = _row(connection, "find_range", since=chosen.since, until=chosen.until) | {"number": chosen.number}
+    if bounds["first"] is None:
+        return
     few = _row(connection, "count_decisions", **bounds)["found"] <= chosen.number
     yield from _stream(connection, "list_decisions" if few else "sample_decisions", bounds)
 

@@ -2,36 +2,44 @@
 -- history alone and at no table that is made from it. Parameters are psycopg's.
 
 -- name: find_range
--- Returns the log indexes from one time until before another, either of which may be left open.
-select
-    case when %(since)s::timestamptz is null then 0 else audit.index_at(%(since)s) end as low,
-    case when %(until)s::timestamptz is null then (select coalesce(max(e.log_index) + 1, 0) from audit.entry e)
-        else audit.index_at(%(until)s) end as high;
+-- Returns the indexes of the first and the last decision recorded from one time until before another, either left open.
+select min(e.log_index) as first, max(e.log_index) as last
+from audit.entry e
+where e.kind = 'decision.made'
+    and e.log_index >= case when %(since)s::timestamptz is null then 0 else audit.index_at(%(since)s) end
+    and e.log_index < case when %(until)s::timestamptz is null then 9223372036854775807 else audit.index_at(%(until)s) end;
 
 -- name: count_decisions
 -- Returns how many decisions a range has, counting no further than one beyond a number.
 select count(*) as found from (
     select from audit.entry e
-    where e.kind = 'decision.made' and e.log_index >= %(low)s and e.log_index < %(high)s limit %(number)s + 1
+    where e.kind = 'decision.made' and e.log_index between %(first)s and %(last)s limit %(number)s + 1
 ) counted;
 
 -- name: list_decisions
 -- Returns all decisions of a range.
 select e.log_index, e.event_id::text, e.kind, e.leaf
 from audit.entry e
-where e.kind = 'decision.made' and e.log_index >= %(low)s and e.log_index < %(high)s;
+where e.kind = 'decision.made' and e.log_index between %(first)s and %(last)s;
 
 -- name: sample_decisions
--- Returns the first decision of each of a number of equal parts of a range, so that no more is read than what is returned.
+-- Returns a number of decisions: the first of each of as many equal parts of a range, and further ones of each part, up to
+-- ten, where other parts have none. No leaf is read but of what is returned.
 select e.log_index, e.event_id::text, e.kind, e.leaf
-from generate_series(0, %(number)s::bigint - 1) as part
-cross join lateral (
-    select * from audit.entry d
-    where d.kind = 'decision.made'
-        and d.log_index >= %(low)s + (%(high)s - %(low)s) * part / %(number)s
-        and d.log_index < %(low)s + (%(high)s - %(low)s) * (part + 1) / %(number)s
-    order by d.log_index limit 1
-) e;
+from (
+    select d.log_index
+    from generate_series(0, %(number)s::bigint - 1) as part
+    cross join lateral (
+        select i.log_index, row_number() over (order by i.log_index) as turn
+        from audit.entry i
+        where i.kind = 'decision.made'
+            and i.log_index >= %(first)s + (%(last)s - %(first)s + 1) * part / %(number)s
+            and i.log_index < %(first)s + (%(last)s - %(first)s + 1) * (part + 1) / %(number)s
+        order by i.log_index limit 10
+    ) d
+    order by d.turn, d.log_index limit %(number)s
+) taken
+join audit.entry e using (log_index);
 
 -- name: find_decision
 -- Returns the event of an id, whatever its kind.
