@@ -15,6 +15,8 @@ from shared.ctl.trace import Candidate, Facts, Trace
 
 _MOST_SHOWN: Final = 3
 _LONGEST_SHOWN: Final = 160
+# Properties may nest deeper than Python likes to follow; what is further down is told as a whole.
+_DEEPEST_SHOWN: Final = 16
 
 
 def part_from_trace(trace: Trace, event_id: str) -> str | None:
@@ -67,6 +69,7 @@ def _shown_of(every: tuple[Candidate, ...], shown: tuple[Candidate, ...]) -> tup
 def _strange(trace: Trace, event_id: str) -> Iterator[str]:
     """Tell what in a trace isn't of the event, or of the question, that it is told of."""
     asked, actor, resource = trace.question, trace.actor, trace.target.resource
+    kind, action = trace.registry.resource_type, trace.registry.action
     for name, found, expected in (
         ("decision_id", trace.decision_id, event_id),
         ("actor.user.id", actor.user and actor.user.id, actor.user and asked.actor.user_id),
@@ -77,6 +80,8 @@ def _strange(trace: Trace, event_id: str) -> Iterator[str]:
             actor.user_member and actor.user_member.id,
             actor.user_member and asked.actor.user_member_id,
         ),
+        ("registry.resource_type.key", kind and kind.key, kind and asked.resource_type),
+        ("registry.action.key", action and action.key, action and asked.action),
         ("target.resource.type", resource and resource.type, resource and asked.resource_type),
         ("target.resource.id", resource and (resource.id or resource.external_id), resource and asked.resource_id),
     ):
@@ -91,21 +96,23 @@ def _parted(told: Any, derived: Any) -> str:
     return "; ".join(found[:_MOST_SHOWN]) + more
 
 
-def _differences(told: Any, derived: Any, path: str) -> Iterator[str]:
+def _differences(told: Any, derived: Any, path: str, depth: int = 0) -> Iterator[str]:
     """Name the places, from the top down, in which two values of JSON aren't the same."""
-    if isinstance(told, dict) and isinstance(derived, dict):
+    if written(told) == written(derived):
+        return
+    if isinstance(told, dict) and isinstance(derived, dict) and depth < _DEEPEST_SHOWN:
         for name in dict.fromkeys([*told, *derived]):
             place = f"{path}.{name}" if path else name
             if name in told and name in derived:
-                yield from _differences(told[name], derived[name], place)
+                yield from _differences(told[name], derived[name], place, depth + 1)
             else:
                 yield f"{place}: {'only recorded' if name in told else 'only derived'}"
-    elif isinstance(told, list | tuple) and isinstance(derived, list | tuple):
+    elif isinstance(told, list | tuple) and isinstance(derived, list | tuple) and depth < _DEEPEST_SHOWN:
         if len(told) != len(derived):
             yield f"{path}: recorded {len(told)}, derived {len(derived)}"
         for index, (one, other) in enumerate(zip(told, derived, strict=False)):
-            yield from _differences(one, other, f"{path}[{index}]")
-    elif written(told) != written(derived):
+            yield from _differences(one, other, f"{path}[{index}]", depth + 1)
+    else:
         yield f"{path}: recorded {_short(told)}, derived {_short(derived)}"
 
 

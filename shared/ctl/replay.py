@@ -75,9 +75,8 @@ def replay(audit_dsn: str, authz_dsn: str, chosen: Chosen) -> Replayed:
     tally, inline = Tally(), Counter[str]()
     with _reading(audit_dsn, "audit", "log of decisions") as connection:
         decisions = sorted(_read_decisions(connection, chosen, tally, inline))
-    if decisions:
-        with _reading(authz_dsn, "authz", "history of the permission graph") as connection:
-            _derive_from_history(connection, decisions, tally)
+    with _reading(authz_dsn, "authz", "history of the permission graph") as connection:
+        _derive_from_history(connection, decisions, tally)
     indexes = [decision.log_index for decision in decisions]
     return Replayed(
         decisions=len(decisions),
@@ -122,10 +121,13 @@ def _choose(connection: Connection, chosen: Chosen, tally: Tally) -> Iterator[di
 
 def _derive_from_history(connection: Connection, decisions: list[_Decision], tally: Tally) -> None:
     """Walk the history once, and derive each decision when it has come to its revision."""
-    size = _row(connection, "measure_history", highest=decisions[-1].revision)
-    highest = min(decisions[-1].revision, size["last"])
+    newest = decisions[-1].revision if decisions else 0
+    size = _row(connection, "measure_history", highest=newest)
+    highest = min(newest, size["last"])
     if size["events"] < highest:
         tally.add("revision_gap", "authz.event", f"up to revision {highest} there are {size['events']} events")
+    if not decisions:
+        return
     bearing = _find_bearing([decision.question for decision in decisions], connection, highest)
     changes = (Change(**row) for row in _stream(connection, "walk_changes", bearing))
     history, ahead = History(), next(changes, None)

@@ -7,10 +7,15 @@ that this version doesn't know are passed over; sentences for people (`reason`) 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
+
+from shared.envelope import Count, Text
+from shared.identifiers import Id
+
+Moment = Annotated[datetime, Meta(tz=True)]
 
 TRACE_VERSION: Final = 1
 
@@ -43,7 +48,7 @@ class Member(Struct, frozen=True, kw_only=True, gc=False):
 class UserMember(Struct, frozen=True, kw_only=True, gc=False):
     """The binding of the User to the Member."""
 
-    expires_at: datetime | None
+    expires_at: Moment | None
     id: str
     member_id: str
     relation_type: str | None
@@ -111,10 +116,10 @@ class Permission(Struct, frozen=True, kw_only=True, gc=False):
 class Grant(Struct, frozen=True, kw_only=True, gc=False):
     """A role given to a member, within its validity."""
 
-    expires_at: datetime | None
+    expires_at: Moment | None
     id: str | None
     member_id: str
-    not_before: datetime | None
+    not_before: Moment | None
     space_id: str
     status: str
 
@@ -181,19 +186,19 @@ class Facts(Struct, frozen=True, kw_only=True, gc=False):
 class ActorIds(Struct, frozen=True, kw_only=True, gc=False):
     """The four ids that name an actor."""
 
-    member_id: str
-    space_id: str
-    user_id: str
-    user_member_id: str
+    member_id: Id
+    space_id: Id
+    user_id: Id
+    user_member_id: Id
 
 
 class Question(Struct, frozen=True, kw_only=True, gc=False):
     """Whether this actor may do this action on this resource."""
 
-    action: str
+    action: Id
     actor: ActorIds
-    resource_id: str
-    resource_type: str
+    resource_id: Text
+    resource_type: Id
 
 
 class Check(Struct, frozen=True, kw_only=True, gc=False):
@@ -227,16 +232,16 @@ class Trace(Struct, frozen=True, kw_only=True, gc=False):
     actor: ActorFacts
     candidates: tuple[Candidate, ...]
     checks: tuple[Check, ...]
-    decided_at: datetime
+    decided_at: Moment
     decision: str
     decision_id: str
     decisive: Decisive
     deny_code: str | None
-    inline: tuple[str, ...]
-    omitted_candidates: int
+    inline: tuple[Literal["actor", "grants", "resource"], ...]
+    omitted_candidates: Count
     question: Question
     registry: RegistryFacts
-    revision: int
+    revision: Count
     target: TargetFacts
     trace_version: int
 

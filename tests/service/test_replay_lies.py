@@ -64,6 +64,10 @@ def revoke(trace: dict[str, Any]) -> None:
         check["result"] = "not_reached"
 
 
+NESTED: Any = None
+for _ in range(25):
+    NESTED = {"a": NESTED}
+
 LIES: dict[str, tuple[Edit, set[str], str]] = {
     "the answer": (flip, {TRACE, HISTORY}, 'decision: recorded "deny", derived "allow"'),
     "a candidate that is gone": (drop, {HISTORY}, "candidates: recorded 0, derived 1"),
@@ -100,6 +104,26 @@ LIES: dict[str, tuple[Edit, set[str], str]] = {
         "candidates[0].scope_check.covered: recorded false, derived true",
     ),
     "the moment": (lambda t: t.update(decided_at="2019-01-01T00:00:00Z"), set(), ""),
+    "a moment of no offset": (
+        lambda t: t.update(decided_at="2026-01-01T00:00:00"),
+        {"unreadable_trace"},
+        "at `$.data.deci",
+    ),
+    "an id that none can have": (
+        lambda t: t["question"]["actor"].update(user_id="a\x7fb"),
+        {"unreadable_trace"},
+        "user_id`",
+    ),
+    "a revision beyond every number": (
+        lambda t: t.update(revision=2**53 - 1),
+        {"revision_unknown"},
+        "authz's last is 36",
+    ),
+    "a property that nests deeply": (
+        lambda t: t["target"]["resource"]["properties"].update(a=NESTED),
+        {HISTORY},
+        "target.resource.properties.a: only recorded",
+    ),
     "what was decisive": (
         lambda t: t["decisive"].update(candidate=1),
         {TRACE},
