@@ -17,10 +17,11 @@ select count(*) as found from (
 ) counted;
 
 -- name: list_decisions
--- Returns all decisions of a range.
+-- Returns all decisions of a range, in order.
 select e.log_index, e.event_id::text, e.kind, e.leaf
 from audit.entry e
-where e.kind = 'decision.made' and e.log_index between %(first)s and %(last)s;
+where e.kind = 'decision.made' and e.log_index between %(first)s and %(last)s
+order by e.log_index;
 
 -- name: sample_decisions
 -- Returns a number of decisions: the first of each of as many equal parts of a range, and further ones of each part, up to
@@ -39,7 +40,8 @@ from (
     ) d
     order by d.turn, d.log_index limit %(number)s
 ) taken
-join audit.entry e using (log_index);
+join audit.entry e using (log_index)
+order by e.log_index;
 
 -- name: find_decision
 -- Returns the event of an id, whatever its kind.
