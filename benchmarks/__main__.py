@@ -1,4 +1,4 @@
-"""`python -m benchmarks [check|statements|ingest|all]`."""
+"""`python -m benchmarks [check|statements|ingest|replay|all]`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Literal
 
 import cyclopts
 
-from benchmarks import check, ingest, statements
+from benchmarks import check, ingest, replay, statements
 
 
-def main(which: Literal["check", "statements", "ingest", "all"] = "all", /) -> None:
+def main(which: Literal["check", "statements", "ingest", "replay", "all"] = "all", /) -> None:
     """Take the figures of docs/performance.md and print them."""
-    for name, module in (("check", check), ("statements", statements), ("ingest", ingest)):
+    for name, module in (("check", check), ("statements", statements), ("ingest", ingest), ("replay", replay)):
         if which in (name, "all"):
             module.measure()
             print(flush=True)

@@ -35,10 +35,11 @@ def bodies() -> list[str]:
         ("user_alice", "um_alice_finance_reviewer_expired", "approve", "invoice_001"),
         ("user_alice", "um_alice_finance_reviewer", "reject", "invoice_001"),
     ]
-    return [_body(*binding) for binding in bindings]
+    return [body(*binding) for binding in bindings]
 
 
-def _body(user: str, binding: str, action: str, resource: str) -> str:
+def body(user: str, binding: str, action: str, resource: str) -> str:
+    """Return a question of the worked example."""
     actor = {
         "user_id": user,
         "member_id": "member_finance_reviewer",
@@ -52,7 +53,7 @@ def _invoices(turn: int) -> list[str]:
     """The questions of one round, each about another invoice and none in any other round."""
     first = turn * INVOICES_PER_ROUND
     asked = ("user_alice", "um_alice_finance_reviewer", "approve")
-    return [_body(*asked, f"bench_{number}") for number in range(first, first + INVOICES_PER_ROUND)]
+    return [body(*asked, f"bench_{number}") for number in range(first, first + INVOICES_PER_ROUND)]
 
 
 def _make_invoices(pair: Pair) -> None:
@@ -80,23 +81,23 @@ def measure() -> None:
         print(" | ".join(header))
         for connections in CONNECTIONS:
             _row(pair, echo, check, connections, lambda _: bodies())
-        _drain(pair)
+        drain(pair)
         print(
             "\nthe same while delivery is held still: what authz itself costs, without relay and audit on the same cores"
         )
         with pair.delivery_held():
             for connections in CONNECTIONS[1:]:
                 _row(pair, echo, check, connections, lambda _: bodies())
-        _drain(pair)
+        drain(pair)
         print(
             "\nthe same as at first, but no question is ever asked twice: facts in memory, each verdict evaluated anew"
         )
         _make_invoices(pair)
         for turn in range(ROUNDS):
             load.run(check, pair.admin_key, _invoices(turn), connections=128, seconds=SECONDS * 2)
-        _drain(pair)
+        drain(pair)
         _row(pair, echo, check, 32, _invoices)
-        _drain(pair)
+        drain(pair)
 
 
 def _row(pair: Pair, echo: str, check: str, connections: int, asked: Callable[[int], Sequence[str]]) -> None:
@@ -121,7 +122,8 @@ def _row(pair: Pair, echo: str, check: str, connections: int, asked: Callable[[i
     print(" | ".join(cells) + (f" | {errors} ERRORS" if errors else ""), flush=True)
 
 
-def _drain(pair: Pair) -> None:
+def drain(pair: Pair) -> None:
+    """Wait until everything is delivered, and print how long that took."""
     waiting, recorded, started = pair.waiting(), pair.recorded(), time.monotonic()
     print(f"\nafter the load: {recorded:,} decisions recorded, {waiting:,} events waiting for delivery")
     while pair.waiting() and time.monotonic() - started < DRAIN_SECONDS:

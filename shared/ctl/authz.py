@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Final
+import contextlib
+import time
+import uuid
+from datetime import datetime
+from typing import Annotated, Final
 
-from cyclopts import App
+from cyclopts import App, Parameter
+from cyclopts.validators import Number
 
 from shared.ctl.configuration import owner_dsn
 from shared.ctl.console import OUT, Format, print_finding, print_json
 from shared.ctl.projections import NOUNS, compare_projections
-from shared.migrations.errors import ExitCode
+from shared.ctl.replay import Chosen, Replayed
+from shared.ctl.replay import replay as replay_decisions
+from shared.migrations.errors import ExitCode, UsageError
 
-app: Final = App(name="authz", help="Prove that the permission graph is what its history made of it.")
+app: Final = App(
+    name="authz",
+    help="Prove that the permission graph is what its history made of it, and decisions what it made of them.",
+)
 
 
 @app.command
@@ -49,3 +59,102 @@ def verify_projections(*, format: Format = "human") -> ExitCode:
     for difference in differences:
         print_finding(difference)
     return exit_code
+
+
+@app.command
+def replay(
+    *,
+    decision: str | None = None,
+    since: str | None = None,
+    until: str | None = None,
+    sample: Annotated[int, Parameter(validator=Number(gte=1))] | None = None,
+    format: Format = "human",
+) -> ExitCode:
+    """Derive recorded decisions again, from their traces and from the history of the graph; read-only.
+
+    Reads the decisions from audit's database and the history from authz's. Names the first fault of each kind, and how
+    many there are.
+
+    Parameters
+    ----------
+    decision
+        The id of one decision.
+    since
+        Only decisions recorded in audit at this time or later, such as 2026-01-31T00:00:00Z.
+    until
+        Only decisions recorded before this time.
+    sample
+        How many decisions at most, spread over the whole range; 1000 unless told otherwise.
+    format
+        For people, or one JSON document.
+    """
+    if decision is not None and (since, until, sample) != (None, None, None):
+        raise UsageError(
+            "--decision names one decision, so --since, --until and --sample have nothing to choose from.",
+            why="Which of them is meant can't be told.",
+            remedy="leave out the one or the others.",
+        )
+    chosen = Chosen(
+        decision=None if decision is None else _event_id(decision),
+        since=_moment("since", since),
+        until=_moment("until", until),
+        number=1_000 if sample is None else sample,
+    )
+    started = time.monotonic()
+    replayed = replay_decisions(owner_dsn("audit"), owner_dsn("authz"), chosen)
+    exit_code = ExitCode.FINDINGS if replayed.disagreements else ExitCode.CLEAN
+    if format == "json":
+        print_json(
+            {
+                "command": "authz replay",
+                "exit_code": int(exit_code),
+                "decisions": replayed.decisions,
+                "log_indexes": replayed.log_indexes,
+                "revisions": replayed.revisions,
+                "inline": replayed.inline,
+                "disagreements": [one.describe() for one in replayed.disagreements],
+            }
+        )
+        return exit_code
+    told = f"{_told(replayed)} in {time.monotonic() - started:.1f} s"
+    if not replayed.disagreements:
+        OUT.print(f"✓ authz: nothing disagrees ({told}).", style="green")
+        return exit_code
+    OUT.print(f"authz: {told}; {sum(one.total for one in replayed.disagreements)} faults, the first of each kind:")
+    for one in replayed.disagreements:
+        print_finding(one)
+    return exit_code
+
+
+def _told(replayed: Replayed) -> str:
+    if replayed.log_indexes is None or replayed.revisions is None:
+        return "no decision was replayed"
+    (first, last), (earliest, latest) = replayed.log_indexes, replayed.revisions
+    parts = ", ".join(f"{name} of {count}" for name, count in replayed.inline.items())
+    inline = f"; from the request came {parts}" if parts else ""
+    return f"{replayed.decisions} decisions replayed, log indexes {first} to {last}, revisions {earliest} to {latest}{inline},"
+
+
+def _event_id(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise UsageError(
+            f"--decision: {text!r} isn't the id of a decision.",
+            why="No decision can have it.",
+            remedy="give the decision_id of an answer, a UUID such as 0192f0c1-7a3e-7cc0-8000-0123456789ab.",
+        ) from error
+
+
+def _moment(option: str, text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    with contextlib.suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment
+    raise UsageError(
+        f"--{option}: {text!r} isn't a time with an offset from UTC.",
+        why="Which moment is meant can't be told.",
+        remedy="write it as 2026-01-31T00:00:00Z.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -11,17 +12,10 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 import httpx
-from msgspec import json
 
-from services.authz.commands import Change, Commands
-from shared.clock import utc_now
 from shared.ctl.questions import QUESTIONS
-from shared.db import create_pool
 from shared.embedded.server import EmbeddedPostgres
-from shared.identifiers import new_uuid7
-from tests.conftest import ServiceDatabase
 from tests.service.authz_service import AuthzDatabase
-from tests.service.authz_writer import AUTHOR
 from tests.stack.conftest import OpenPair
 from tests.stack.pair import Pair, session_of
 from tests.stack.process import stopped, wait_until
@@ -35,31 +29,27 @@ BOUND_SECONDS: Final = 1.0
 
 
 class Made(NamedTuple):
-    """A change: its revision, and the time at which its commit had returned."""
+    """A change: its revision, and the time at which it was answered."""
 
     revision: int
     returned_at: float
 
 
-# The one place where changes are made: what is swapped when they are to be made over HTTP.
 Toggle = Callable[[], Awaitable[Made]]
 
 
 @asynccontextmanager
-async def toggling(database: ServiceDatabase) -> AsyncIterator[Toggle]:
-    """A function that disables Alice, the next time activates her, and so on."""
-    async with create_pool(database.app_dsn, "test writer", max_size=1) as pool, pool.acquire() as session:
-        commands = Commands(pool, clock=utc_now, new_event_id=new_uuid7)
+async def toggling(pair: Pair) -> AsyncIterator[Toggle]:
+    """A function that disables Alice through the other process, the next time restores her, and so on."""
+    headers = {"authorization": f"Bearer {pair.secrets.admin_key}"}
+    commands = itertools.cycle(("disable", "restore"))
+    async with httpx.AsyncClient(base_url=pair.urls["authz"], headers=headers, trust_env=False) as client:
 
         async def toggle() -> Made:
-            async with session.transaction():
-                before = json.decode(
-                    await session.fetchval("select to_jsonb(u) from authz.user u where id = 'user_alice'")
-                )
-                after = before | {"status": "disabled" if before["status"] == "active" else "active"}
-                change = Change(after=after, before=before, entity_type="user", kind="user.changed")
-                revision = await commands._commit(session, AUTHOR, [change])
-            return Made(revision, time.monotonic())
+            answer = await client.post(f"/api/v1/users/user_alice/{next(commands)}", json={}, timeout=10)
+            returned_at = time.monotonic()
+            assert answer.status_code == 200, answer.text
+            return Made(answer.json()["data"]["revision"], returned_at)
 
         yield toggle
 
@@ -86,7 +76,7 @@ async def test_a_change_through_one_process_is_seen_by_another_within_100_ms(own
     own_pair.replica(REPLICA).start()
     own_pair.wait_ready(REPLICA)
     p50s, p99s = [], []
-    async with toggling(own_pair.databases["authz"]) as toggle:
+    async with toggling(own_pair) as toggle:
         with watched(own_pair) as watch:
             for _ in range(ROUNDS):
                 made = []
@@ -110,7 +100,7 @@ async def test_a_process_that_cannot_follow_is_never_stale_beyond_the_bound_and_
         pair.replica(REPLICA, PLYSTRA_AUTHZ_STALENESS_MS=str(int(1000 * BOUND_SECONDS))).start()
         pair.start().wait_ready(REPLICA)
         made = []
-        async with toggling(pair.databases["authz"]) as toggle:
+        async with toggling(pair) as toggle:
             with watched(pair) as watch:
                 with stopped(session_of(server, f"{REPLICA} tail")):
                     # Some while memory may still be used, the others after that.

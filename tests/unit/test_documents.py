@@ -9,6 +9,7 @@ import pytest
 
 from shared.credentials import PERMISSION_KEYS
 from shared.ctl.__main__ import _CODES, app
+from shared.ctl.disagreements import FAULTS
 from shared.migrations.errors import ExitCode
 from shared.settings import known_variables
 from tests.unit.oracle import EVERY_DENY_CODE
@@ -89,6 +90,11 @@ def test_the_deny_codes_are_all_there():
     )
     assert len(listed) == len(set(listed))
     assert set(listed) == set(EVERY_DENY_CODE)
+
+
+def test_the_faults_that_a_replay_can_find_are_all_there():
+    listed = [name.strip("`") for name, _ in rows(section("docs/operating.md", "Recorded decisions, derived again"))]
+    assert [name for name in listed if "_" in name] == list(FAULTS)
 
 
 def test_figures_have_their_place():
