@@ -15,7 +15,8 @@ from benchmarks import load
 from benchmarks.check import bodies, body, drain
 from benchmarks.figures import machine, spread
 from benchmarks.pair import Pair, running_pair
-from services.authz.commands import Author, Commands
+from services.authz.commands import Commands
+from services.authz.journal import Author
 from services.authz.rows import ResourceRow
 from shared.clock import utc_now
 from shared.db import create_pool
