@@ -18,15 +18,17 @@ from services.authz.facts import FactSource
 from services.authz.health import AuthzVersion, Health
 from services.authz.outbox import Recorder, RecorderMetrics
 from services.authz.past import READ_PARAMETERS, Past
+from services.authz.policies import Policies
 from services.authz.routes.check import CHECK_PATH, EXPLAIN_PATH, check_handlers, lean_check
 from services.authz.routes.directory import directory_handlers
+from services.authz.routes.policy import policy_handlers
 from services.authz.settled import CheckData, Settled
 from services.authz.store import find_credential
 from services.authz.tail import Tail
 from shared.clock import utc_now
 from shared.credentials import Authenticator, Credential
 from shared.db import DATABASE_ERRORS, Connection, connect, create_pool
-from shared.identifiers import new_uuid7
+from shared.identifiers import new_id, new_uuid7
 from shared.observe.logs import AccessLog, configure_logging
 from shared.observe.metrics import CollectorRegistry, HttpMetrics, Tally
 from shared.observe.tracing import Tracing
@@ -103,6 +105,7 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
     )
     commands = Commands(administration, clock=utc_now, new_event_id=new_uuid7)
     directory = Directory(administration, tail)
+    policies = Policies(commands, directory, new_id)
     health = Health(
         pool, tail=tail, recorder=recorder, settings=settings, registry=registry, build=build_info(settings)
     )
@@ -141,6 +144,7 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
             ),
             *check_handlers(decisions, authenticator),
             *directory_handlers(commands, directory),
+            *policy_handlers(policies),
         ],
         authenticator=authenticator,
         logger=logger,

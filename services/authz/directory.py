@@ -114,7 +114,7 @@ class Directory:
 
     async def get(self, place: Place, at_least: int = 0) -> Any:
         """Return a row as its stored form; raises `not_found`."""
-        async with self._session(at_least) as session:
+        async with self.session(at_least) as session:
             row = await read_row(session, place)
         return msgspec.convert(row, FORMS[place.noun.name])
 
@@ -132,7 +132,7 @@ class Directory:
         asked = {"noun": noun.name, "space_id": space_id, **filters}
         after = ("",) * len(noun.identity) if cursor is None else read_cursor(cursor, asked, len(noun.identity))
         given = [filters.get(name) for name in (*noun.filters, _STATUS)]
-        async with self._session(at_least) as session:
+        async with self.session(at_least) as session:
             if noun.in_space and not await session.fetchval(SQL["space_exists"], space_id):
                 raise Problem("not_found", f"There is no space {space_id}.")
             spaces = [space_id] if noun.in_space else []
@@ -145,7 +145,8 @@ class Directory:
         return FoundPage(rows, write_cursor(last, asked))
 
     @asynccontextmanager
-    async def _session(self, at_least: int) -> AsyncIterator[Session]:
+    async def session(self, at_least: int = 0) -> AsyncIterator[Session]:
+        """Lend a session that sees a revision at least; raises a 503 problem when there is none."""
         try:
             async with self._pool.acquire(timeout=PATIENCE_SECONDS) as session:
                 if at_least and await read_revision(session) < at_least:

@@ -283,6 +283,9 @@ async def _project_at_once(connection: Session, run: Sequence[_Event]) -> None:
         if changes[0].before is None:
             await connection.execute(MAKING[noun], images)
             return
+        if changes[0].kind == GROUP_MOVED:
+            # What was written before in this transaction was checked, and so is every row from then on, at once.
+            await connection.execute(_WRITES["defer_checks"])
         kept = await connection.fetch(PROJECTING[noun], images)
         if changes[0].kind == GROUP_MOVED:
             await _move_below(connection, run[0])

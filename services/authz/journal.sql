@@ -29,3 +29,7 @@ update authz.group g set
     revision = $4,
     updated_at = $5
 where g.space_id = $1 and starts_with(g.path, $2 || '.');
+
+-- name: defer_checks
+-- Lets the paths of a subtree be checked when all of them are rewritten.
+set constraints all deferred;

@@ -9,13 +9,12 @@ from typing import Any, Final
 
 import psycopg
 
-from services.authz.commands import Change
 from shared.canonical import canonical_json
 from shared.ctl.replay import Chosen, Replayed, replay
 from tests.conftest import CloneDatabase, ServiceDatabase
 from tests.service.audit_service import RunningAudit, document, running_audit
 from tests.service.authz_service import RunningAuthz, running_authz
-from tests.service.authz_writer import AUTHOR, Writer, writing
+from tests.service.authz_writer import Writer, writing
 
 BATCH: Final = 500
 
@@ -46,21 +45,7 @@ class Recording:
 
     async def move_group(self, group_id: str, parent_id: str | None) -> None:
         """Move a subtree: one event for the group that is moved, the paths of all below it follow."""
-        before = self.writer.stored("group", group_id)
-        parent = None if parent_id is None else self.writer.stored("group", parent_id)
-        path = before["key"] if parent is None else f"{parent['path']}.{before['key']}"
-        after = before | {"parent_group_id": parent_id, "path": path}
-        commands = self.writer.commands
-        async with commands._pool.acquire() as connection, connection.transaction():
-            await connection.execute(
-                "update authz.group set path = $1 || substr(path, length($2) + 1)"
-                " where space_id = $3 and starts_with(path, $2 || '.')",
-                path,
-                before["path"],
-                before["space_id"],
-            )
-            moved = Change(after=after, before=before, entity_type="group", kind="group.moved")
-            await commands._commit(connection, AUTHOR, [moved])
+        await self.writer.move(group_id, parent_id)
 
     def replay(self, **chosen: Any) -> Replayed:
         """Replay as the command does, with the rights of one who may only look."""

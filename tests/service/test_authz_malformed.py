@@ -141,10 +141,9 @@ async def refusal(finance: RunningAuthz, path: str, body: Any, status: int = 400
 @pytest.mark.parametrize("body, pointer", FAULTS)
 async def test_a_fault_is_named_by_its_json_pointer(finance: RunningAuthz, path, body, pointer):
     problem = await refusal(finance, path, body)
-    assert problem["code"] == "validation_failed"
     (error,) = problem["errors"]
     assert error["pointer"] == pointer
-    assert error["detail"]
+    assert problem["code"] == ("invalid_id" if "is not an id" in error["detail"] else "validation_failed")
 
 
 def hidden(key: str) -> str:

@@ -50,6 +50,8 @@ def administration() -> list[tuple[str, str, str]]:
 
 ROUTES = [
     *administration(),
+    ("GET", "/api/v1/spaces/{space_id}/policy", "authz:read"),
+    ("PUT", "/api/v1/spaces/{space_id}/policy", "authz:write"),
     ("POST", "/api/v1/authz/check", "authz:check"),
     ("POST", "/api/v1/authz/explain", "authz:explain"),
     ("GET", "/api/v1/health", PUBLIC),
@@ -72,7 +74,7 @@ async def send(
     finance: RunningAuthz, method: str, path: str, key: NewKey | str | None = None, **headers: str
 ) -> httpx.Response:
     sent = {} if key is None else bearer(key)
-    content = BODY if method in {"POST", "PATCH"} else None
+    content = BODY if method in {"POST", "PATCH", "PUT"} else None
     return await finance.client.request(method, re.sub(r"{\w+}", "x", path), content=content, headers=sent | headers)
 
 

@@ -1,0 +1,217 @@
+"""Keeps a whole Space as its policy declares it: exports, plans and applies the document, in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from services.authz.access import AccessReport, Comparison, ResourceClass
+from services.authz.commands import Commands, Outcome
+from services.authz.directory import Directory, Place, etag, plain, read_row
+from services.authz.idempotency import Once
+from services.authz.journal import Author, Change
+from services.authz.nouns import NOUNS
+from services.authz.policy import Policy, SpaceState, policy_of, refuse_contradictions
+from services.authz.policy_changes import next_changes
+from services.authz.store import Registry, load_registry
+from shared.db import Session, load_queries
+from shared.problems import Problem, ProblemError
+
+_SQL: Final = load_queries(Path(__file__).with_name("policies.sql"))
+_OF_SPACE: Final = ("group", "role", "member", "member_role", "role_permission")
+
+
+class PlannedChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of a policy: what happens to which row; `changed` has its fields before and after."""
+
+    kind: str
+    entity_type: str
+    entity_id: str
+    label: str
+    changed: dict[str, tuple[Any, Any]]
+
+
+class PolicyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a policy has changed, or would change; `access` is who gains and loses what, told by a dry run only."""
+
+    dry_run: bool
+    revision: int
+    changes: list[PlannedChange]
+    access: AccessReport | None = None
+
+
+class _Planned(Exception):  # ends the transaction of a dry run, so that nothing of it stays
+    def __init__(self, changes: list[Change], after: SpaceState) -> None:
+        super().__init__("a dry run ends without being written")
+        self.changes = changes
+        self.after = after
+
+
+class Policies:
+    """Reads and applies the policies of Spaces."""
+
+    def __init__(self, commands: Commands, directory: Directory, new_id: Callable[[str], str]) -> None:
+        self._commands = commands
+        self._directory = directory
+        self._new_id = new_id
+
+    async def export(self, space_id: str, at_least: int = 0) -> tuple[Policy, int]:
+        """Return the document that declares a Space as it is, and the revision that it is of."""
+        async with self._directory.session(at_least) as session, session.transaction(isolation="repeatable_read"):
+            await read_row(session, _space(space_id))
+            revision = int(await session.fetchval(_SQL["read_space_revision"], space_id))
+            return policy_of(await _read_state(session, space_id)), revision
+
+    async def apply(
+        self,
+        author: Author,
+        space_id: str,
+        policy: Policy,
+        *,
+        reason: str | None,
+        if_match: str | None = None,
+        once: Once | None = None,
+    ) -> Outcome:
+        """Let a Space be as its policy declares it; the outcome's data is a `PolicyReport`."""
+        refuse_contradictions(policy)
+
+        async def work(connection: Session, now: datetime) -> Outcome:
+            await _refuse_changed(connection, space_id, if_match)
+            changes, after, revision = await self._converge(connection, author, space_id, policy, now, reason)
+            report = PolicyReport(dry_run=False, revision=revision, changes=_told(changes, after))
+            return Outcome(data=msgspec.to_builtins(report), revision=revision)
+
+        return await self._commands.run(work, once)
+
+    async def plan(
+        self, author: Author, space_id: str, policy: Policy, *, reason: str | None, if_match: str | None = None
+    ) -> PolicyReport:
+        """Do all of `apply` and take it back: what would change, and who would gain and lose what."""
+        refuse_contradictions(policy)
+        known: dict[str, Any] = {}
+
+        async def work(connection: Session, now: datetime) -> Outcome:
+            revision = await _refuse_changed(connection, space_id, if_match)
+            known.update(now=now, revision=revision, before=await _read_state(connection, space_id))
+            changes, after, _ = await self._converge(connection, author, space_id, policy, now, reason)
+            raise _Planned(changes, after)
+
+        try:
+            await self._commands.run(work)
+        except _Planned as planned:
+            access = await self._access(space_id, known["before"], planned.after, known["now"])
+            return PolicyReport(
+                dry_run=True, revision=known["revision"], changes=_told(planned.changes, planned.after), access=access
+            )
+        raise AssertionError("a dry run ends by being taken back")
+
+    async def _converge(
+        self,
+        connection: Session,
+        author: Author,
+        space_id: str,
+        policy: Policy,
+        now: datetime,
+        reason: str | None,
+    ) -> tuple[list[Change], SpaceState, int]:
+        done: list[Change] = []
+        # Each turn places a group at least, the last but one does all the rest.
+        for _ in range(len(policy.groups) + 3):
+            state = await _read_state(connection, space_id)
+            changes = next_changes(state, policy, self._new_id, msgspec.to_builtins(now), reason)
+            if not changes:
+                return done, state, int(await connection.fetchval(_SQL["read_space_revision"], space_id))
+            await self._commands.write(connection, author, changes, now)
+            done += changes
+        raise Problem(
+            "conflict",
+            "/groups: the moves never end, because groups take each other's places; move one of them out of the way first.",
+            errors=[ProblemError(pointer="/groups", detail="the moves never end")],
+        )
+
+    async def _access(self, space_id: str, before: SpaceState, after: SpaceState, now: datetime) -> AccessReport:
+        async with self._directory.session() as session, session.transaction(isolation="repeatable_read"):
+            space = await read_row(session, _space(space_id))
+            registry: Registry = (await load_registry(session)).value
+            # The comparison is work for the processor alone; in a thread, so that checks are answered meanwhile.
+            comparison = await asyncio.to_thread(Comparison, before, after, space, registry, now)
+            rows = await session.fetch(
+                _SQL["list_resource_classes"], space_id, comparison.types, comparison.has_conditions
+            )
+        resources = [
+            ResourceClass(
+                row["resource_type"],
+                row["group_id"],
+                row["owner_member_id"],
+                msgspec.json.decode(row["properties"]),
+                row["count"],
+                tuple(row["ids"]),
+            )
+            for row in rows
+        ]
+        return await asyncio.to_thread(comparison.report, resources)
+
+
+def _space(space_id: str) -> Place:
+    return Place(NOUNS["space"], space_id)
+
+
+async def _refuse_changed(connection: Session, space_id: str, if_match: str | None) -> int:
+    await read_row(connection, _space(space_id))
+    revision = int(await connection.fetchval(_SQL["read_space_revision"], space_id))
+    if if_match is not None and if_match.strip() not in {"*", etag(revision)}:
+        raise Problem(
+            "etag_mismatch",
+            f"If-Match is {if_match[:80]}, but the Space {space_id} is at {etag(revision)} now: somebody changed it since. "
+            "Plan again, and see whether it is still what you want.",
+            errors=[ProblemError(parameter="If-Match", detail=f"is not {etag(revision)}")],
+        )
+    return revision
+
+
+async def _read_state(connection: Session, space_id: str) -> SpaceState:
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in _OF_SPACE:
+        found = await connection.fetch(_SQL["read_rows_of_space"].format(table=f"authz.{name}"), space_id)
+        rows[name] = {row["id"]: plain(NOUNS[name], row["row"]) for row in found}
+    found = await connection.fetch(_SQL["read_permissions"])
+    rows["permission"] = {row["id"]: plain(NOUNS["permission"], row["row"]) for row in found}
+    return SpaceState(space_id=space_id, **rows)
+
+
+def _told(changes: list[Change], after: SpaceState) -> list[PlannedChange]:
+    return [
+        PlannedChange(
+            kind=change.kind,
+            entity_type=change.entity_type,
+            entity_id=change.after["id"],
+            label=_label(change.after, after),
+            changed={
+                field: (was, value)
+                for field, value in change.after.items()
+                if (was := None if change.before is None else change.before.get(field)) != value
+                and field not in {"id", "space_id", "metadata"}
+            },
+        )
+        for change in changes
+    ]
+
+
+def _label(row: dict[str, Any], state: SpaceState) -> str:
+    """Name a row as a policy does."""
+    if "permission_id" in row:
+        return f"{state.role[row['role_id']]['key']}: {_label(state.permission[row['permission_id']], state)}"
+    if "scope_anchor_group_id" in row:
+        anchor = row["scope_anchor_group_id"]
+        at = "" if anchor is None else f" at {state.group[anchor]['path']}"
+        return f"{state.role[row['role_id']]['key']} to {row['member_id']}{at}"
+    if "scope" in row:
+        return f"{row['resource_type']} {row['action']} ({row['scope']})"
+    if "member_type" in row:
+        return str(row["id"])
+    return str(row.get("path") or row["key"])
