@@ -17,7 +17,7 @@ def main(which: Literal["check", "statements", "ingest", "worlds", "all"] = "all
     which
         One benchmark, or all of them.
     full
-        Let `worlds` be as large as it gets: ten million resources, half an hour and 15 GB of disk.
+        Let `worlds` be as large as it gets: ten million resources, over half an hour and 18 GB of disk.
     """
     for name, module in (("check", check), ("statements", statements), ("ingest", ingest)):
         if which in (name, "all"):

@@ -62,7 +62,7 @@ class Side(NamedTuple):
 
 
 def measure(*, full: bool = False) -> None:
-    """Print the figures; with `full`, of the largest world, which takes half an hour and 15 GB of disk."""
+    """Print the figures; with `full`, of the largest world, which takes over half an hour and 18 GB of disk."""
     size = FULL if full else DEFAULT
     print(f"Checks at scale · {machine()}")
     with temporary_home() as large, temporary_home() as small:
