@@ -4,7 +4,7 @@
 #   make demo    the same, ends with 0 when all six questions are answered and recorded as expected
 #   make reset   deletes what `make up` made: data, keys, logs       (HOME_DIR)
 #   make test    everything from lint to the stack test             (PYTEST_ARGS)
-#   make bench   the figures of docs/performance.md
+#   make bench   the figures of docs/performance.md; `python -m benchmarks worlds --full` takes those of the largest world
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

@@ -8,14 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import httpx
 
-from benchmarks.load import free_port, temporary_home
+from benchmarks.load import free_port
 from shared.process import children_of, tied
 
 _START_SECONDS: Final = 120.0
@@ -48,20 +50,20 @@ class Pair(NamedTuple):
         checks = httpx.get(f"{self.audit}/api/v1/ready", timeout=10).json()["data"]["checks"]
         return next(int(c["figures"]["log_size"]) for c in checks if "log_size" in c["figures"])
 
-    @contextlib.contextmanager
-    def delivery_held(self) -> Iterator[None]:
+    def delivery_held(self) -> AbstractContextManager[None]:
         """Hold the relay still, so that what is recorded waits; nothing of it is lost."""
-        (relay,) = [
-            pid
-            for service in children_of(self.pid)
-            for pid in children_of(service)
-            if b"\0relay\0" in Path(f"/proc/{pid}/cmdline").read_bytes()
-        ]
-        os.kill(relay, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(relay, signal.SIGCONT)
+        (relay,) = [pid for pid in children_of(self.authz_pid) if b"relay" in _words(pid)]
+        return _held(relay)
+
+    def authz_held(self) -> AbstractContextManager[None]:
+        """Hold authz itself still, so that it doesn't follow what happens to its database meanwhile."""
+        return _held(self.authz_pid)
+
+    @property
+    def authz_pid(self) -> int:
+        """The process that answers; its relay is another."""
+        (pid,) = [pid for pid in children_of(self.pid) if b"services.authz" in _words(pid)]
+        return pid
 
     def _figure(self, check: str, name: str) -> int:
         checks = httpx.get(f"{self.authz}/api/v1/ready", timeout=10).json()["data"]["checks"]
@@ -69,11 +71,28 @@ class Pair(NamedTuple):
 
 
 @contextlib.contextmanager
-def running_pair() -> Iterator[Pair]:
-    """Start a pair on a home of its own; at the end everything is stopped and removed."""
-    home, ports = temporary_home(), (free_port(), free_port())
+def temporary_home() -> Iterator[Path]:
+    """Make a folder for a pair's data; on a disk, since commits are what is measured. At the end it is removed."""
+    home = Path(tempfile.mkdtemp(prefix="plystra-bench-", dir="/var/tmp"))
     # The database user must be able to pass through.
     home.chmod(0o711)
+    try:
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_pair() -> Iterator[Pair]:
+    """Start a pair on a home of its own; at the end everything is stopped and removed."""
+    with temporary_home() as home, running_pair_on(home) as pair:
+        yield pair
+
+
+@contextlib.contextmanager
+def running_pair_on(home: Path) -> Iterator[Pair]:
+    """Start a pair on a home, which it takes up as the pair before has left it; at the end everything is stopped."""
+    ports = free_port(), free_port()
     command = [sys.executable, "-m", "shared.ctl", "up", "--home", str(home)]
     command += ["--authz-port", str(ports[0]), "--audit-port", str(ports[1])]
     with (home / "up.log").open("wb") as log:
@@ -87,7 +106,6 @@ def running_pair() -> Iterator[Pair]:
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(90)
-        shutil.rmtree(home, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -102,6 +120,19 @@ def running_echo() -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+@contextlib.contextmanager
+def _held(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def _words(pid: int) -> list[bytes]:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
 
 
 def _answers(url: str) -> bool:

@@ -24,6 +24,7 @@ from services.authz.model import (
     RegistryFacts,
     TargetFacts,
 )
+from services.authz.sharing import Texts
 from services.authz.store import (
     AsOf,
     Registry,
@@ -96,6 +97,7 @@ class FactSource:
         self.resources: Cache[ResourceKey, StoredResource] = Cache(changes, cache_entries)
         self.roles: Cache[str, StoredRole] = Cache(changes, cache_entries)
         self.registry: Cache[str, Registry] = Cache(changes, 1)
+        self._texts = Texts()
         self._actor_loader: BatchLoader[ActorIds, AsOf[StoredActor]] = BatchLoader(self._load_actors)
         self._resource_loader: BatchLoader[ResourceKey, AsOf[StoredResource]] = BatchLoader(self._load_resources)
         self._role_loader: BatchLoader[str, AsOf[StoredRole]] = BatchLoader(self._load_roles)
@@ -140,7 +142,7 @@ class FactSource:
             if actor_facts is None:
                 actor_facts = actor.value.facts
             if granted is None:
-                granted = self._granted(actor.value, (question.resource_type, question.action))
+                granted = self._granted(actor.value, question)
                 if granted is None:
                     return None
         if target is None:
@@ -159,8 +161,8 @@ class FactSource:
         """Pass an entry that the tail has caught up with; a newer one would mix two revisions in one decision."""
         return entry if entry is not None and entry.revision <= self._tail.revision else None
 
-    def _granted(self, actor: KnownActor, key: tuple[str, str]) -> tuple[GrantedPermission, ...] | None:
-        known = actor.granted.get(key)
+    def _granted(self, actor: KnownActor, question: Question) -> tuple[GrantedPermission, ...] | None:
+        known = actor.granted.get((question.resource_type, question.action))
         if known is None:
             roles = {}
             for grant in actor.stored.grants:
@@ -168,6 +170,7 @@ class FactSource:
                 if role is None:
                     return None
                 roles[grant.role_id] = role.value
+            key = self._texts.one(question.resource_type), self._texts.one(question.action)
             known = actor.granted[key] = granted_permissions(actor.stored, roles, key)
         return known
 
@@ -191,8 +194,9 @@ class FactSource:
         if entry is None:
             loaded = await self._actor_loader.get(key)
             assert loaded is not None  # a row for every key
-            entry = Entry(_known(loaded.value), loaded.revision, _actor_tokens(key, loaded.value))
-            self.actors.put(key, entry)
+            tokens = tuple(map(self._texts.one, _actor_tokens(key, loaded.value)))
+            entry = Entry(_known(self._texts.share(loaded.value)), loaded.revision, tokens)
+            self.actors.put(self._texts.share(key), entry)
         roles = {g.role_id for g in entry.value.stored.grants}
         return max([entry.revision, *await asyncio.gather(*(self._need_role(role_id) for role_id in roles))])
 
@@ -202,8 +206,8 @@ class FactSource:
             return entry.revision
         loaded = await self._role_loader.get(role_id)
         assert loaded is not None  # a grant's role exists: the database states it, and nothing is ever deleted
-        tokens = (f"policy:{loaded.value.role.space_id}", "permissions")
-        self.roles.put(role_id, Entry(loaded.value, loaded.revision, tokens))
+        tokens = (self._texts.one(f"policy:{loaded.value.role.space_id}"), "permissions")
+        self.roles.put(self._texts.one(role_id), Entry(self._texts.share(loaded.value), loaded.revision, tokens))
         return loaded.revision
 
     async def _need_resource(self, key: ResourceKey) -> int:
@@ -213,8 +217,9 @@ class FactSource:
         loaded = await self._resource_loader.get(key)
         assert loaded is not None  # a row for every key
         resource = loaded.value.resource
-        tokens = (f"resource:{key[0]}/{key[1]}", *([f"policy:{resource.space_id}"] if resource else []))
-        self.resources.put(key, Entry(loaded.value, loaded.revision, tokens))
+        policy = [self._texts.one(f"policy:{resource.space_id}")] if resource else []
+        entry = Entry(self._texts.share(loaded.value), loaded.revision, (f"resource:{key[0]}/{key[1]}", *policy))
+        self.resources.put((self._texts.one(key[0]), self._texts.one(key[1])), entry)
         return loaded.revision
 
     async def _need_registry(self) -> int:

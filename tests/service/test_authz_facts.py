@@ -28,7 +28,7 @@ from shared.clock import utc_now
 from shared.db import Connection, Session, connect, create_pool
 from shared.identifiers import new_uuid7
 from tests.conftest import ServiceDatabase
-from tests.service.authz_service import AuthzDatabase, RunningAuthz, eventually, question, running_authz
+from tests.service.authz_service import AuthzDatabase, RunningAuthz, actor, eventually, question, running_authz
 
 AUTHOR = Author(credential_id=None, request_id="test-facts")
 
@@ -269,6 +269,25 @@ async def test_a_tail_that_is_stopped_in_the_moment_of_a_notification_stops(fina
         ended, _ = await asyncio.wait({following}, timeout=5)
         following.cancel()
         assert ended
+
+
+async def test_what_two_actors_and_a_resource_have_in_common_is_in_memory_once(
+    finance_database: ServiceDatabase,
+) -> None:
+    source = await facts_of(finance_database)
+    async with source.pool:
+        following = asyncio.create_task(source.tail.run())
+        await eventually(lambda: _is_followed(source.tail))
+        for binding in ("um_alice_finance_reviewer", "um_bob_finance_reviewer"):
+            await source.facts.gather(msgspec.convert(question(actor=actor(binding)), Question))
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+    (alice, bob), (invoice,) = source.facts.actors._entries.items(), source.facts.resources._entries.values()
+    spaces = [key.space_id for key, _ in (alice, bob)] + [
+        entry.value.facts.member.space_id for _, entry in (alice, bob)
+    ]
+    assert spaces == ["space_acme"] * 4
+    assert {id(space_id) for space_id in spaces} == {id(invoice.value.resource.space_id)}
 
 
 async def _is_known(facts: FactSource, asked: Question) -> bool:
