@@ -78,7 +78,7 @@ class Policies:
         once: Once | None = None,
     ) -> Outcome:
         """Let a Space be as its policy declares it; the outcome's data is a `PolicyReport`."""
-        refuse_contradictions(policy)
+        refuse_contradictions(policy, space_id)
 
         async def work(connection: Session, now: datetime) -> Outcome:
             await _refuse_changed(connection, space_id, if_match)
@@ -92,7 +92,7 @@ class Policies:
         self, author: Author, space_id: str, policy: Policy, *, reason: str | None, if_match: str | None = None
     ) -> PolicyReport:
         """Do all of `apply` and take it back: what would change, and who would gain and lose what."""
-        refuse_contradictions(policy)
+        refuse_contradictions(policy, space_id)
         known: dict[str, Any] = {}
 
         async def work(connection: Session, now: datetime) -> Outcome:

@@ -72,9 +72,10 @@ class DeclaredGrant(Declared, frozen=True, kw_only=True):
 
 
 class Policy(Declared, frozen=True, kw_only=True):
-    """All groups, roles, members and grants of a Space."""
+    """All groups, roles, members and grants of a Space; `space_id` lets a file say of which one it is."""
 
     version: Literal[1]
+    space_id: Id | None = None
     groups: Annotated[tuple[DeclaredGroup, ...], Meta(max_length=MAX_ENTRIES)]
     roles: Annotated[tuple[DeclaredRole, ...], Meta(max_length=MAX_ENTRIES)]
     members: Annotated[tuple[DeclaredMember, ...], Meta(max_length=MAX_ENTRIES)]
@@ -93,9 +94,11 @@ class SpaceState(NamedTuple):
     permission: Rows
 
 
-def refuse_contradictions(policy: Policy) -> None:
+def refuse_contradictions(policy: Policy, space_id: str) -> None:
     """Raise a 400 problem that names every entry that is declared twice or needs one that isn't declared."""
     faults: list[ProblemError] = []
+    if policy.space_id not in {None, space_id}:
+        faults.append(ProblemError(pointer="/space_id", detail=f"is not {space_id}, which the policy is put to"))
 
     def once(part: str, keys: Sequence[Any]) -> set[Any]:
         seen: set[Any] = set()
@@ -153,6 +156,7 @@ def policy_of(state: SpaceState) -> Policy:
     ]
     return Policy(
         version=1,
+        space_id=state.space_id,
         groups=tuple(
             DeclaredGroup(path=row["path"], id=row["id"], name=row["name"])
             for row in sorted(groups.values(), key=lambda row: row["path"].split("."))

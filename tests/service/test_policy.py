@@ -92,7 +92,14 @@ async def test_a_space_becomes_what_is_declared_in_one_transaction_of_ordinary_e
 
 async def test_what_was_dropped_and_is_declared_again_is_restored(authz: RunningAuthz):
     whole = await exported(authz)
-    nothing: dict[str, Any] = {"version": 1, "groups": [], "roles": [], "members": [], "grants": []}
+    nothing: dict[str, Any] = {
+        "version": 1,
+        "space_id": "space_acme",
+        "groups": [],
+        "roles": [],
+        "members": [],
+        "grants": [],
+    }
     await done(authz, "PUT", POLICY, nothing)
     assert await exported(authz) == nothing
     report = await done(authz, "PUT", POLICY, whole)
@@ -222,6 +229,7 @@ async def test_what_a_dry_run_foretells_is_what_authz_answers_before_and_after(a
         ({"roles": []}, ["/grants/0/role"]),
         ({"roles": [{"key": "finance_approver", "name": "F"}] * 2}, ["/roles/1"]),
         ({"version": 2}, ["/version"]),
+        ({"space_id": "space_other"}, ["/space_id"]),
         ({"groups": [{"path": "Finance"}]}, ["/groups/0/path"]),
         ({"color": "red"}, ["/color"]),
     ],
@@ -258,5 +266,6 @@ async def test_a_policy_planned_on_what_was_changed_since_is_refused(authz: Runn
     etag = (await send(authz, "GET", POLICY)).headers["etag"]
     first = await done(authz, "PUT", POLICY, policy, if_match=etag, idempotency_key="p-1")
     assert await done(authz, "PUT", POLICY, policy, if_match=etag, idempotency_key="p-1") == first
+    del policy["space_id"]
     await refused(authz, 404, "not_found", "PUT", f"{API}/spaces/nowhere/policy", policy)
     await refused(authz, 404, "not_found", "GET", f"{API}/spaces/nowhere/policy")

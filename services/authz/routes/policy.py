@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Request, Response, get, put
@@ -16,7 +16,9 @@ from services.authz.routes.directory import API, AtLeast, IdempotencyKey, IfMatc
 from shared.web.answers import Answer
 from shared.web.context import context_of
 
-_PATH = f"{API}/spaces/{{space_id:str}}/policy"
+# A body is 1 MiB at most on its way; in Zstandard that holds the policy of some hundred thousand members.
+MAX_POLICY_BYTES: Final = 16 * 1024 * 1024
+_PATH: Final = f"{API}/spaces/{{space_id:str}}/policy"
 ReasonText = Annotated[
     str | None,
     QueryParameter(name="reason", min_length=1, max_length=2_000, description="why; it is kept in each event"),
@@ -48,7 +50,7 @@ def policy_handlers(policies: Policies) -> list[HTTPRouteHandler]:
 
     @put(
         _PATH,
-        opt={"permission": "authz:write", "query": {"dry_run", "reason"}},
+        opt={"permission": "authz:write", "query": {"dry_run", "reason"}, "zstd": MAX_POLICY_BYTES},
         summary="Let a Space be as a policy declares it",
         tags=["policy"],
         operation_id="put_policy",
