@@ -56,11 +56,10 @@ from authz.event e;
 
 -- name: find_grants
 -- Returns the grants that were ever one of these members', with the roles and anchors that they ever had.
--- Wider than what is asked for: it looks at every event of a grant, since no index leads from a member to them.
 select distinct g.entity_id as member_role, g.after ->> 'role_id' as role,
     g.after ->> 'scope_anchor_group_id' as "group", g.space_id::text
 from authz.event e join authz.event g on g.entity_type = 'member_role' and g.entity_id = e.entity_id
-where e.entity_type = 'member_role' and e.after ->> 'member_id' = any(%(ids)s) and g.revision <= %(highest)s;
+where e.entity_type = 'member_role' and (e.after ->> 'member_id') collate "C" = any(%(ids)s) and g.revision <= %(highest)s;
 
 -- name: find_groups
 -- Returns the groups that resources of these ids ever lay in.
@@ -70,10 +69,9 @@ where e.entity_type = 'resource' and e.entity_id = any(%(ids)s) and e.revision <
 
 -- name: find_holdings
 -- Returns what these roles ever held, with the permissions that each ever was of.
--- Wider than what is asked for: it looks at every event of a role's permission, since no index leads from a role to them.
 select distinct h.entity_id as role_permission, h.after ->> 'permission_id' as permission, h.space_id::text
 from authz.event e join authz.event h on h.entity_type = 'role_permission' and h.entity_id = e.entity_id
-where e.entity_type = 'role_permission' and e.after ->> 'role_id' = any(%(ids)s) and h.revision <= %(highest)s;
+where e.entity_type = 'role_permission' and (e.after ->> 'role_id') collate "C" = any(%(ids)s) and h.revision <= %(highest)s;
 
 -- name: walk_changes
 -- Returns the events of these entities, of the registry, and of groups that moved within these Spaces, in order.

@@ -94,6 +94,15 @@ def test_no_statement_reads_a_whole_log(filled: dict[str, ServiceDatabase], name
     assert "Seq Scan" not in kinds, json.dumps(plan, indent=1)
 
 
+@pytest.mark.parametrize(
+    "name, index", [("find_grants", "event_member_role_idx"), ("find_holdings", "event_role_permission_idx")]
+)
+def test_a_members_grants_and_a_roles_permissions_are_found_by_what_they_hold(filled, name: str, index: str) -> None:
+    with psycopg.connect(filled["authz"].reader_dsn) as connection:
+        ((plan,),) = connection.execute(f"explain (format json) {QUERIES[name]}".encode(), FEW).fetchall()
+    assert index in json.dumps(plan)
+
+
 def test_every_statement_says_in_a_sentence_what_it_does() -> None:
     parts = Path(replay.__file__).with_name("replay.sql").read_text(encoding="utf-8").split("-- name: ")[1:]
     for part in parts:
