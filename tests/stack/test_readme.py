@@ -26,6 +26,7 @@ def home(pair, tmp_path):
         "PLYSTRA_AUDIT_URL": pair.urls["audit"],
         "PLYSTRA_CALLER_KEY": pair.secrets.caller_key,
         "PLYSTRA_AUDITOR_KEY": pair.secrets.auditor_key,
+        "PLYSTRA_ADMIN_KEY": pair.secrets.admin_key,
     }
     (folder / ".plystra" / "dev.env").write_text("".join(f"{name}={value}\n" for name, value in values.items()))
     return folder
@@ -40,6 +41,18 @@ def test_the_commands_of_the_readme_do_what_it_says(home):
     trace = shell(explain, home)["data"]["trace"]
     assert trace["decision"] == "allow"
     assert [candidate["scope_check"]["covered"] for candidate in trace["candidates"]] == [True]
+
+
+def test_the_graph_is_changed_asked_of_the_past_and_found_in_audit_as_the_readme_says(home):
+    move, past, find = re.findall(r"```sh\n(.*?)```", section("README.md", "Change something"), re.DOTALL)
+    moved = shell(move, home)["data"]
+    assert (moved["path"], moved["revision"]) == ("legal.finance", 37)
+    assert shell(move, home)["data"] == moved
+    answer = shell(past, home)["data"]
+    assert (answer["decision"], answer["purpose"], answer["revision"]) == ("allow", "as_of", 36)
+    assert answer["trace"]["target"]["group"]["path"] == "finance.apac"
+    (row,) = wait_until(lambda: shell(find, home)["data"], what="the event")
+    assert (row["revision"], row["kind"]) == (37, "group.moved")
 
 
 def shell(command, folder):
