@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
+from shared.envelope import ID_FORM
 from shared.problems import Problem, ProblemError
 
 _DIGEST_BYTES: Final = 16
@@ -28,7 +30,7 @@ def read_cursor(text: str, asked: Mapping[str, str | None], parts: int) -> tuple
         last = tuple(packed[_DIGEST_BYTES:].decode("ascii").split("\n"))
     except (binascii.Error, ValueError) as error:
         raise _invalid("is not a cursor of this service") from error
-    if len(last) != parts or not all(last):
+    if len(last) != parts or not all(re.fullmatch(ID_FORM, part) for part in last):
         raise _invalid("is not a cursor of this service")
     if packed[:_DIGEST_BYTES] != _digest(asked):
         raise _invalid("belongs to a list with other filters")
