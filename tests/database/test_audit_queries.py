@@ -173,3 +173,17 @@ async def test_entries_of_one_time_are_found_from_the_first_on(audit_database: S
         for day in range(1, 11):
             found = app.execute("select audit.index_at(%s)", [f"2026-01-{day:02}T00:00:00Z"]).fetchone()
             assert found == (sum(other < day for other in days),)
+
+
+def test_an_entry_without_an_entity_costs_the_indexes_of_entities_nothing(audit_database: ServiceDatabase) -> None:
+    sizes = (
+        "select sum(pg_relation_size(i.indexrelid)), count(*) from pg_index i"
+        " where i.indrelid = 'audit.entry_000000'::regclass and pg_get_indexdef(i.indexrelid) like '%(entity\\_%'"
+    )
+    with connect(audit_database.superuser_dsn) as superuser:
+        superuser.execute("select audit.ensure_partition(0)")
+        empty = superuser.execute(sizes).fetchone()
+        assert empty is not None
+        assert empty[1] == 2
+        insert(superuser, 0, 4_999)
+        assert superuser.execute(sizes).fetchone() == empty
