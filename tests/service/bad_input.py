@@ -77,6 +77,7 @@ REFERENCES: Final[list[tuple[str, str, str | None]]] = [
     ("resource", "owner_member_id", "member_other"),
 ]
 BAD_IDS: Final = ("", "x" * 129, "a b", "a\n", "\x00", "\x1b[0m", "é", "a/b")
+BAD_SEGMENTS: Final = ("x" * 129, "a%20b", "a%0A", "%00", "%1B", "%C3%A9", "a,b")
 NO_TEXTS: Final = ("", "x" * 257, "a\nb", "a\x00", "a\x7f", 7, True, [], {})
 # Every text of a noun that is not an id, and what it must not be.
 TEXTS: Final[dict[str, tuple[Any, ...]]] = {
@@ -236,18 +237,16 @@ def _of_ids() -> Iterator[Fault]:
     for field in ("group_id", "owner_member_id"):
         yield _patch("invalid_id", f"/{field}", "resource", **{field: "a\n"})
     for noun in NOUNS.values():
-        space = f"{API}/spaces/{{}}/{noun.path}"
-        for bad in ("x" * 129, "a%20b", "a%0A", "%00", "%1B", "%C3%A9", "a,b"):
-            for place, within in ((f"{noun.name}_id", ACME), ("space_id", f"{API}/spaces/{bad}")):
-                if place == "space_id" and not noun.in_space and noun.name != "space":
-                    continue
-                prefix = f"{within}/{noun.path}" if noun.in_space else f"{API}/{noun.path}"
-                own = ROWS[noun.name][2]
-                if place == f"{noun.name}_id":
-                    own = own.rpartition("/")[0] + "/" * ("/" in own) + bad
-                yield Fault("invalid_id", place, "PATCH", f"{prefix}/{own}", {"metadata": {}})
-        if noun.in_space:
-            yield Fault("invalid_id", "space_id", "POST", space.format("a%0A"), ROWS[noun.name][1])
+        path, body, stored = ROWS[noun.name]
+        within, _, own = f"/{stored}".rpartition("/")
+        for bad in BAD_SEGMENTS:
+            yield Fault("invalid_id", f"{noun.name}_id", "PATCH", f"{path}{within}/{bad}", {"metadata": {}})
+            if noun.in_space:
+                elsewhere = f"{API}/spaces/{bad}/{noun.path}"
+                yield Fault("invalid_id", "space_id", "POST", elsewhere, body)
+                yield Fault("invalid_id", "space_id", "PATCH", f"{elsewhere}{within}/{own}", {"metadata": {}})
+        # Without an id it is the path of the list.
+        yield Fault("method_not_allowed", None, "PATCH", f"{path}/", {"metadata": {}})
     yield Fault("invalid_id", "resource_type", "PATCH", f"{ACME}/resources/a%0A/invoice_001", {"metadata": {}})
 
 
