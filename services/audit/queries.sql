@@ -46,6 +46,8 @@ where log_index >= $1 and log_index < $2
     and ($11::text is null or decision = $11)
     and ($12::text is null or deny_code = $12)
     and ($13::text is null or request_id = $13)
+    and ($14::text is null or entity_type = $14)
+    and ($15::text is null or entity_id = $15)
 order by log_index desc
 limit $3;
 

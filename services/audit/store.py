@@ -44,6 +44,8 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     decision: str | None = None
     deny_code: str | None = None
     request_id: str | None = None
+    entity_type: str | None = None
+    entity_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -77,6 +79,8 @@ async def list_entries(connection: Session, filters: Filters, *, before: int, li
         filters.decision,
         filters.deny_code,
         filters.request_id,
+        filters.entity_type,
+        filters.entity_id,
     )
     return _structs(rows, EventRow)
 

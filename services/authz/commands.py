@@ -13,9 +13,18 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from services.authz.directory import Place, read_row
+from services.authz.directory import Place, demand_space, read_row
 from services.authz.idempotency import Once, find_answer, keep_answer
-from services.authz.journal import GROUP_MOVED, Author, Change, Journal, Violation, image_of, plain_values
+from services.authz.journal import (
+    GROUP_MOVED,
+    Author,
+    Change,
+    Journal,
+    Violation,
+    canonical_image,
+    image_of,
+    plain_values,
+)
 from services.authz.laws import problem_of
 from services.authz.nouns import NOUNS, OF_ROW, Noun
 from services.authz.rows import Row
@@ -64,6 +73,8 @@ class Commands:
         """Make one row of the values that a request gives; a grant that was revoked is granted again."""
 
         async def work(connection: Session, now: datetime) -> Outcome:
+            if noun.in_space:
+                await demand_space(connection, values["space_id"])
             _refuse_expired(noun, values, now)
             row = dict(values)
             if noun.name == "group":
@@ -94,7 +105,8 @@ class Commands:
                 raise _in_status(place, "revoked", "what is revoked is not changed; make a new one")
             _refuse_expired(place.noun, values, now)
             after = before | plain_values(values)
-            if after == before:
+            # As they are written, for 1 and true and 1.0 are equal to Python.
+            if canonical_image(after) == canonical_image(before):
                 return Outcome(data=before, revision=before["revision"])
             change = _changing(place.noun, "updated", before, after, reason)
             return await self._write_one(connection, author, change, now)

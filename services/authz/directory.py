@@ -78,7 +78,11 @@ async def read_row(connection: Session, place: Place, if_match: str | None = Non
     row: dict[str, Any] = {} if found is None else plain(place.noun, found)
     if found is None or (place.noun.in_space and row["space_id"] != place.space_id):
         within = f" in the space {place.space_id}" if place.noun.in_space else ""
-        raise Problem("not_found", f"There is no {place.noun.words} {'/'.join(place.identity)}{within}.")
+        raise Problem(
+            "not_found",
+            f"There is no {place.noun.words} {'/'.join(place.identity)}{within}.",
+            errors=[ProblemError(parameter=f"{place.noun.name}_id", detail=f"names no {place.noun.words}{within}")],
+        )
     if if_match is not None and not _matches(if_match, row["revision"]):
         raise Problem(
             "etag_mismatch",
@@ -87,6 +91,16 @@ async def read_row(connection: Session, place: Place, if_match: str | None = Non
             errors=[ProblemError(parameter="If-Match", detail=f"is not {etag(row['revision'])}")],
         )
     return row
+
+
+async def demand_space(connection: Session, space_id: str | None) -> None:
+    """Raise `not_found` unless there is this Space."""
+    if not await connection.fetchval(SQL["space_exists"], space_id):
+        raise Problem(
+            "not_found",
+            f"There is no space {space_id}.",
+            errors=[ProblemError(parameter="space_id", detail="names no space")],
+        )
 
 
 def plain(noun: Noun, text: str) -> dict[str, Any]:
@@ -133,9 +147,9 @@ class Directory:
         after = ("",) * len(noun.identity) if cursor is None else read_cursor(cursor, asked, len(noun.identity))
         given = [filters.get(name) for name in (*noun.filters, _STATUS)]
         async with self.session(at_least) as session:
-            if noun.in_space and not await session.fetchval(SQL["space_exists"], space_id):
-                raise Problem("not_found", f"There is no space {space_id}.")
             spaces = [space_id] if noun.in_space else []
+            if spaces:
+                await demand_space(session, spaces[0])
             found = await session.fetch(LISTING[noun.name], limit + 1, *after, *spaces, *given)
         rows: list[Any] = [msgspec.json.decode(row["row"], type=FORMS[noun.name]) for row in found]
         if len(rows) <= limit:

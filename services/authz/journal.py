@@ -152,15 +152,8 @@ class Journal:
         source: str,
         epoch: int,
     ) -> _Event:
-        try:
-            image = canonical_json(after)
-            before = None if change.before is None else canonical_json(change.before)
-        except NotCanonical as error:
-            raise Problem(
-                "validation_failed",
-                f"{error.pointer}: {error.detail}.",
-                errors=[ProblemError(pointer=error.pointer, detail=error.detail)],
-            ) from error
+        image = canonical_image(after)
+        before = None if change.before is None else canonical_image(change.before)
         event_id = self._new_event_id()
         data = ChangeData(
             actor=ChangeActor(
@@ -190,9 +183,11 @@ class Journal:
             source=source,
         )
         if len(leaf) > MAX_LEAF_BYTES:
+            says = f"makes an event of {len(leaf)} bytes; at most {MAX_LEAF_BYTES}"
             raise Problem(
                 "validation_failed",
-                f"{change.entity_type} {after['id']} makes an event of {len(leaf)} bytes; at most {MAX_LEAF_BYTES}.",
+                f"The {change.noun.words} {after['id']} {says}.",
+                errors=[ProblemError(pointer="", detail=says)],
             )
         return _Event(change, image, before, event_id, leaf, revision)
 
@@ -220,6 +215,18 @@ def projecting(noun: Noun) -> str:
 
 PROJECTING: Final = {name: projecting(noun) for name, noun in NOUNS.items()}
 MAKING: Final = {name: _WRITES["make"].format(table=f"authz.{name}") for name in NOUNS}
+
+
+def canonical_image(row: dict[str, Any]) -> bytes:
+    """Write a row of plain JSON values as its event has it; raises a 400 problem for a value that has no such form."""
+    try:
+        return canonical_json(row)
+    except NotCanonical as error:
+        raise Problem(
+            "validation_failed",
+            f"{error.pointer}: {error.detail}.",
+            errors=[ProblemError(pointer=error.pointer, detail=error.detail)],
+        ) from error
 
 
 def image_of(row: Row) -> dict[str, Any]:

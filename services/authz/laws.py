@@ -19,13 +19,14 @@ from shared.problems import Problem, ProblemError
 class Law(NamedTuple):
     """What a constraint demands: the problem's code, the field it is about (empty: the whole row), and the sentence.
 
-    `refers_to` is the noun that the field must name.
+    `refers_to` is the noun that the field must name; `besides` the field that is to blame when this one didn't change.
     """
 
     code: str
     field: str
     says: str
     refers_to: str = ""
+    besides: str = ""
 
 
 def _unique(field: str, says: str) -> Law:
@@ -35,6 +36,8 @@ def _unique(field: str, says: str) -> Law:
 def _reference(field: str, noun: str) -> Law:
     return Law("reference_unknown", field, f"names no {NOUNS[noun].words}", noun)
 
+
+_PLACE_TAKEN: Final = Law("duplicate_key", "key", "leads to a path that another group has", besides="parent_group_id")
 
 LAWS: Final[dict[str, Law]] = {
     **{
@@ -47,8 +50,8 @@ LAWS: Final[dict[str, Law]] = {
     "identifier_form": Law("invalid_id", "", "holds an id that is not 1–128 of A–Z a–z 0–9 _ . : @ -"),
     "user_email_key": _unique("email", "belongs to another user, whatever the case of its letters"),
     "space_key_key": _unique("key", "belongs to another space"),
-    "group_sibling_key": _unique("key", "is that of another group in the same place"),
-    "group_path_key": _unique("key", "makes a path that another group has"),
+    "group_sibling_key": _PLACE_TAKEN,
+    "group_path_key": _PLACE_TAKEN,
     "resource_type_key_key": _unique("key", "is registered already"),
     "resource_action_key_key": _unique("key", "is registered for this resource type already"),
     "role_key_key": _unique("key", "belongs to another role of this space"),
@@ -69,10 +72,20 @@ LAWS: Final[dict[str, Law]] = {
     "resource_type_fk": Law("resource_type_unknown", "resource_type", "is not registered"),
     "resource_action_type_fk": Law("resource_type_unknown", "resource_type", "is not registered"),
     "permission_registered": Law("resource_action_unknown", "action", "is not registered for this resource type"),
+    "resource_action_risk_known": Law("validation_failed", "risk_level", "is not one of low, normal, high, critical"),
     "permission_scope_known": Law("scope_refused", "scope", "is not one of self, group, group_tree, space"),
     "group_path_of_parent": Law("group_cycle", "parent_group_id", "lies at or below the group itself"),
     "group_path_length": Law("group_too_deep", "parent_group_id", "makes a path longer than 16,384 characters"),
-    "member_role_window": Law("validity_window_empty", "expires_at", "lies before not_before"),
+    "member_role_window": Law(
+        "validity_window_empty", "expires_at", "makes a validity that ends before it begins", besides="not_before"
+    ),
+    # What no command of ours breaks, and an import by hand may.
+    **{f"{noun}_same_space_key": Law("duplicate_id", "id", "is taken") for noun in ("group", "member", "role")},
+    **{
+        f"{noun}_revoked_is_dated": Law("status_conflict", "revoked_at", "is given exactly when the row is revoked")
+        for noun in ("member_role", "user_member")
+    },
+    "json_object_form": Law("validation_failed", "", "holds a document that is no JSON object"),
 }
 # What is left has its field in its name: user_display_name_length, resource_properties_size, member_times_representable.
 _FORM: Final = re.compile(r"(?P<field>\w+?)_(?P<what>form|length|size|known|representable)")
@@ -102,6 +115,8 @@ async def problem_of(connection: Session, violation: Violation) -> Problem:
     """Tell a violation as a problem; the connection is outside the transaction that is lost."""
     change = violation.changes[0]
     law = law_of(violation.constraint, change.entity_type)
+    if law.besides and change.before is not None and change.before[law.field] == change.after[law.field]:
+        law = law._replace(field=law.besides)
     value = change.after.get(law.field) if law.field else None
     code, says = law.code, law.says
     if law.refers_to and value is not None and await _stands_elsewhere(connection, law.refers_to, value):

@@ -225,7 +225,13 @@ def patch_form(noun: Noun) -> type[msgspec.Struct]:
 
 def _body(name: str, about: str, fields: list[Any]) -> type[msgspec.Struct]:
     return msgspec.defstruct(
-        name, fields, kw_only=True, frozen=True, forbid_unknown_fields=True, namespace={"__doc__": about}
+        name,
+        fields,
+        kw_only=True,
+        frozen=True,
+        forbid_unknown_fields=True,
+        omit_defaults=True,
+        namespace={"__doc__": about},
     )
 
 

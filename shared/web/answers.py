@@ -7,12 +7,15 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from shared.identifiers import ID_PATTERN
 from shared.problems import PROBLEMS, Problem, ProblemError
 
 T = TypeVar("T")
 Send = Callable[[Any], Awaitable[None]]
 JSON: Final = (b"content-type", b"application/json")
 _NO_STORE: Final = (b"cache-control", b"no-store")
+NO_ID: Final = "is not an id: 1–128 of A–Z a–z 0–9 _ . : @ -"
+_ID_FORM: Final = ID_PATTERN.removesuffix("$")  # as a refusal quotes it, however the end of the text is written
 _PROBLEM: Final = (b"content-type", b"application/problem+json")
 
 
@@ -48,10 +51,17 @@ def problem_from(error: Exception) -> Problem:
     errors = [ProblemError(parameter=_parameter(e), detail=str(e.get("message", ""))) for e in faults]
     if errors:
         detail = "; ".join(f"{e.parameter or 'the request'}: {e.detail}" for e in errors)
+    if status == 400 and errors and all(_ID_FORM in e.detail for e in errors):
+        return _invalid_ids(errors)
     by_status = {400: "validation_failed", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
     code = by_status.get(status, "validation_failed" if 400 <= status < 500 else "internal_error")
     headers = [(k.lower(), v) for k, v in (getattr(error, "headers", None) or {}).items() if k.lower() == "allow"]
     return Problem(code, detail or _DETAILS.get(code, PROBLEMS[code][1] + "."), errors=errors, headers=headers)
+
+
+def _invalid_ids(faults: list[ProblemError]) -> Problem:
+    errors = [ProblemError(parameter=fault.parameter, detail=NO_ID) for fault in faults]
+    return Problem("invalid_id", "; ".join(f"{e.parameter}: {e.detail}" for e in errors) + ".", errors=errors)
 
 
 def _parameter(fault: dict[str, Any]) -> str | None:

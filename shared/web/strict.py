@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from shared.compression import NotCompressed, TooLong, decompress
 from shared.identifiers import ID_PATTERN
 from shared.problems import Problem, ProblemError
+from shared.web.answers import NO_ID
 from shared.web.context import RequestContext
 
 MAX_BODY_BYTES: Final = 1_048_576
@@ -65,7 +67,11 @@ def decoded(body: bytes, limit: int) -> bytes:
 
 
 def decode_strict(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Decode one strict JSON document, raising a 400 problem that names the field and what is wrong with it."""
+    """Decode one strict JSON document, raising a 400 problem that names the field and what is wrong with it.
+
+    The Structs of the decoder's type must omit their defaults: else a default that is written again could stand in for a
+    key that was given twice.
+    """
     try:
         value = decoder.decode(body)
         # A key given twice would be read differently by different readers. Writing the value again has as many quotes as
@@ -82,19 +88,36 @@ def decode_strict(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     return value
 
 
-def _refuse_duplicates(body: bytes) -> None:
-    def once(pairs: list[tuple[str, Any]]) -> None:
-        seen = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise Problem(
-                    "validation_failed",
-                    f"The key {key[:100]!r} is given twice in one object; give it once.",
-                    errors=[ProblemError(detail=f"duplicate key {key[:100]!r}")],
-                )
-            seen.add(key)
+class _Pairs(tuple[tuple[str, Any], ...]):
+    """A JSON object as it is written, with every key."""
 
-    json.loads(body, object_pairs_hook=once)
+    __slots__ = ()
+
+
+def _refuse_duplicates(body: bytes) -> None:
+    place = _duplicate_in(json.loads(body, object_pairs_hook=_Pairs), "")
+    if place is not None:
+        raise Problem(
+            "validation_failed",
+            f"{place[:200]}: the key is given twice in one object; give it once.",
+            errors=[ProblemError(pointer=place, detail="the key is given twice; give it once")],
+        )
+
+
+def _duplicate_in(value: Any, pointer: str) -> str | None:
+    """Return the pointer to a key that its object has twice, or None."""
+    if isinstance(value, _Pairs):
+        counted = Counter(key for key, _ in value)
+        twice = next((key for key, count in counted.items() if count > 1), None)
+        if twice is not None:
+            return f"{pointer}/{_escape(twice)}"
+        children = [(_escape(key), child) for key, child in value]
+    elif isinstance(value, list):
+        children = [(str(index), child) for index, child in enumerate(value)]
+    else:
+        return None
+    found = (_duplicate_in(child, f"{pointer}/{token}") for token, child in children)
+    return next((place for place in found if place is not None), None)
 
 
 def _validation_problem(text: str) -> Problem:
@@ -107,7 +130,7 @@ def _validation_problem(text: str) -> Problem:
         pointer, what = f"{pointer}/{_escape(missing['field'])}", "required field is missing"
     code = "validation_failed"
     if _ID_FORM in what:
-        code, what = "invalid_id", "is not an id: 1–128 of A–Z a–z 0–9 _ . : @ -"
+        code, what = "invalid_id", NO_ID
     detail = f"{pointer or 'The body'}: {what}."
     return Problem(code, detail, errors=[ProblemError(pointer=pointer, detail=what)])
 

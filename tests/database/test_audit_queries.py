@@ -25,12 +25,15 @@ ROWS = 50_000
 # Every tenth entry is a change, the others are decisions: `d` is null for a change, and so is all that is joined to it.
 FILL = f"""
 insert into audit.entry (log_index, recorded_at, occurred_at, epoch, sequence, revision, event_id, kind, source, space_id,
-    user_id, member_id, resource_type, resource_id, action, decision, deny_code, request_id, leaf_hash, leaf)
+    user_id, member_id, resource_type, resource_id, action, decision, deny_code, request_id, entity_type, entity_id,
+    leaf_hash, leaf)
 select i, '2026-01-01T00:00:00Z'::timestamptz + i * interval '1 second', now(), 1, i, 0, gen_random_uuid(),
     coalesce(d || 'decision.made', 'member_role.' || (array['granted', 'revoked'])[i % 2 + 1]), 'authz',
     'space_' || i % 20, d || 'user_' || i * 7919 % 5000, d || 'member_' || i * 7919 % 5000, d || 'type_' || i % 5,
     d || 'res_' || i * 31 % 20000, d || 'action_' || i % 6, d || case when i % 5 = 0 then 'deny' else 'allow' end,
-    d || case when i % 5 = 0 then 'CODE_' || chr(65 + i % 3) end, 'req_' || md5(i::text), sha256('x'),
+    d || case when i % 5 = 0 then 'CODE_' || chr(65 + i % 3) end, 'req_' || md5(i::text),
+    case when d is null then (array['member_role', 'role', 'user'])[i / 10 % 3 + 1] end,
+    case when d is null then 'entity_' || i / 10 % 800 end, sha256('x'),
     convert_to(repeat('x', 800), 'utf8')
 from generate_series(0, {ROWS - 1}) as i, lateral (select case when i % 10 <> 3 then '' end as d) as kind
 """
@@ -44,6 +47,8 @@ SEARCHES = {
     "action": ("action_4", "action"),
     "deny_code": ("CODE_B", "deny_code"),
     "request_id": ("req_" + "0" * 32, "request_id"),
+    "entity_type": ("role", "entity_type"),
+    "entity_id": ("entity_7", "entity_id"),
 }
 
 
@@ -168,3 +173,17 @@ async def test_entries_of_one_time_are_found_from_the_first_on(audit_database: S
         for day in range(1, 11):
             found = app.execute("select audit.index_at(%s)", [f"2026-01-{day:02}T00:00:00Z"]).fetchone()
             assert found == (sum(other < day for other in days),)
+
+
+def test_an_entry_without_an_entity_costs_the_indexes_of_entities_nothing(audit_database: ServiceDatabase) -> None:
+    sizes = (
+        "select sum(pg_relation_size(i.indexrelid)), count(*) from pg_index i"
+        " where i.indrelid = 'audit.entry_000000'::regclass and pg_get_indexdef(i.indexrelid) like '%(entity\\_%'"
+    )
+    with connect(audit_database.superuser_dsn) as superuser:
+        superuser.execute("select audit.ensure_partition(0)")
+        empty = superuser.execute(sizes).fetchone()
+        assert empty is not None
+        assert empty[1] == 2
+        insert(superuser, 0, 4_999)
+        assert superuser.execute(sizes).fetchone() == empty

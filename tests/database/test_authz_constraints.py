@@ -47,6 +47,8 @@ def test_what_the_laws_allow_is_taken(graph, table, changes):
     settle(graph)
 
 
+# The id of a row of each table that is there.
+STORED = dict(zip(TABLES, ("u1", "s1", "g1", "m1", "um1", "rt1", "ra1", "r1", "p1", "rp1", "mr1", "x1"), strict=True))
 REFUSED: list[tuple[str, dict[str, Any], str]] = [
     # Known words.
     *[(t, {"status": "gone"}, f"{t}_status_known") for t in TABLES],
@@ -67,6 +69,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("group", {"key": "a.b", "path": "a.b"}, "group_key_form"),
     ("group", {"key": "1a", "path": "1a"}, "group_key_form"),
     ("group", {"key": "a\n", "path": "a\n"}, "group_key_form"),
+    ("group", {"path": "x" * 16_385}, "group_path_length"),
     ("role", {"key": "A"}, "role_key_form"),
     ("resource_type", {"key": "a b"}, "resource_type_key_form"),
     ("resource_action", {"key": "a b"}, "resource_action_key_form"),
@@ -99,7 +102,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("permission", {"scope": "group_tree"}, "permission_key"),
     ("role_permission", {"permission_id": "p1"}, "role_permission_key"),
     ("member_role", {"scope_anchor_group_id": "g1"}, "member_role_key"),
-    ("resource", {"id": "x1"}, "resource_pkey"),
+    *[(table, {"id": id_}, f"{table}_pkey") for table, id_ in STORED.items()],
     # An id belongs to one row in the whole instance, whatever its Space.
     ("group", {"id": "g2"}, "group_pkey"),
     ("member", {"id": "m2"}, "member_pkey"),
@@ -149,7 +152,7 @@ IDENTIFIERS = [
 
 @pytest.mark.parametrize("table, column", IDENTIFIERS)
 def test_an_id_has_the_one_form(graph, table, column):
-    for text in ("", "x" * 129, "a b", "a\n", "a/b", "é", 'a"b', "a\\b"):
+    for text in ("", "x" * 129, "a b", "a\n", "\x01", "a\x1b", "\x7f", "a/b", "é", 'a"b', "a\\b"):
         with pytest.raises(psycopg.errors.CheckViolation) as caught, graph.transaction():
             insert(graph, table, **{column: text})
         assert caught.value.diag.constraint_name == "identifier_form", text

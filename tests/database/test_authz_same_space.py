@@ -20,6 +20,17 @@ LINKS: list[tuple[str, str, str, str, str]] = [
     ("resource", "group_id", "g1", "g2", "resource_group_same_space"),
     ("resource", "owner_member_id", "m1", "m2", "resource_owner_same_space"),
 ]
+# Links to rows of no Space.
+OF_INSTANCE: list[tuple[str, str, str]] = [
+    ("user_member", "user_id", "user_member_user_fk"),
+    ("role_permission", "permission_id", "role_permission_permission_fk"),
+    ("resource_action", "resource_type", "resource_action_type_fk"),
+    ("resource", "resource_type", "resource_type_fk"),
+    ("permission", "resource_type", "permission_registered"),
+    ("permission", "action", "permission_registered"),
+]
+# What refers to its Space by itself; the others do through what they link.
+OF_SPACE = ("group", "member", "role", "resource")
 # What else the row needs so that nothing but the link is wrong with it.
 BESIDES: dict[str, dict[str, Any]] = {
     "group": {"path": "top1.g"},
@@ -58,10 +69,18 @@ def test_a_row_that_is_linked_does_not_change_its_space(graph, table):
         graph.execute(f'update authz."{table}" set space_id = %s where id = %s', ["s2", id_])
 
 
-@pytest.mark.parametrize("table", ["group", "member", "role", "resource"])
+@pytest.mark.parametrize("table, link, constraint", [(t, link, c) for t, link, *_, c in LINKS])
+def test_a_row_is_linked_to_nothing_that_is_not_there(graph, table, link, constraint):
+    with pytest.raises(psycopg.errors.ForeignKeyViolation) as caught:
+        insert(graph, table, **BESIDES.get(table, {}) | {link: "missing"})
+    assert caught.value.diag.constraint_name == constraint
+
+
+@pytest.mark.parametrize("table", OF_SPACE)
 def test_a_row_belongs_to_a_space_that_exists(graph, table):
-    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+    with pytest.raises(psycopg.errors.ForeignKeyViolation) as caught:
         insert(graph, table, space_id="s_missing")
+    assert caught.value.diag.constraint_name == f"{table}_space_fk"
 
 
 def test_every_foreign_key_between_tables_of_a_space_carries_the_space(graph):
@@ -81,14 +100,7 @@ def test_every_foreign_key_between_tables_of_a_space_carries_the_space(graph):
 
 
 def test_the_links_of_an_instance_wide_kind_lead_to_rows_that_exist(graph):
-    for table, link, constraint in [
-        ("user_member", "user_id", "user_member_user_fk"),
-        ("role_permission", "permission_id", "role_permission_permission_fk"),
-        ("resource_action", "resource_type", "resource_action_type_fk"),
-        ("resource", "resource_type", "resource_type_fk"),
-        ("permission", "resource_type", "permission_registered"),
-        ("permission", "action", "permission_registered"),
-    ]:
+    for table, link, constraint in OF_INSTANCE:
         with pytest.raises(psycopg.errors.ForeignKeyViolation) as caught, graph.transaction():
             insert(graph, table, **{link: "missing"})
         assert caught.value.diag.constraint_name == constraint

@@ -135,6 +135,14 @@ async def test_a_change_that_changes_nothing_is_no_event(authz: RunningAuthz):
     assert (row["revision"], written(authz)) == (3, before)
 
 
+async def test_a_value_of_another_kind_is_a_change_though_python_calls_it_equal(authz: RunningAuthz):
+    place = f"{API}/users/user_bob"
+    for value in (1, True, 0, False):
+        row = await done(authz, "PATCH", place, {"metadata": {"flag": value}})
+        assert (repr(row["metadata"]["flag"]), last_event(authz)["after"]["metadata"]) == (repr(value), {"flag": value})
+    await refused(authz, 400, "validation_failed", "PATCH", place, {"metadata": {"flag": 0.0}})
+
+
 async def test_a_revoked_grant_can_be_granted_again_and_is_the_same_row(authz: RunningAuthz):
     place = f"{ACME}/member-roles/mr_reviewer_finance_approver"
     await refused(authz, 400, "validation_failed", "POST", f"{place}/revoke", {})

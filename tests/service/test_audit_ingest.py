@@ -224,7 +224,7 @@ async def test_ready_says_who_writes_and_how_much_there_is(audit: RunningAudit) 
     assert (await check(audit, "log"))["figures"] == {"role": "leader", "log_size": 2}
     assert (await check(audit, "migrations"))["ok"]
     version = (await audit.client.get("/api/v1/version")).json()["data"]
-    assert (version["service"], version["schema_version"]) == ("audit", "0002.credential")
+    assert (version["service"], version["schema_version"]) == ("audit", "0003.entity")
     assert (version["event_version"], "trace_version" in version) == (ENVELOPE_VERSION, False)
 
 

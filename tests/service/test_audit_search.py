@@ -25,6 +25,7 @@ FIELDS = [
     *("kind", "space_id", "user_id", "member_id", "resource_type", "resource_id"),
     *("action", "decision", "deny_code", "request_id"),
 ]
+ENTITY = ["entity_type", "entity_id"]
 BEGINNING = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -43,6 +44,8 @@ def anything(chance: random.Random) -> dict[str, Any]:
             kind=chance.choice(["member_role.granted", "role.created"]),
             space_id=chance.choice(["space_a", "space_b", None]),
             request_id=f"req_{chance.randrange(5)}",
+            entity_type=chance.choice(["member_role", "role"]),
+            entity_id=f"entity_{chance.randrange(6)}",
         )
     user = f"user_{chance.randrange(3)}"
     return decision(
@@ -75,7 +78,7 @@ def passes(row: dict[str, Any], filters: dict[str, Any]) -> bool:
         return False
     if until is not None and at >= datetime.fromisoformat(until):
         return False
-    return all(row[name] == filters[name] for name in FIELDS if name in filters)
+    return all(row[name] == filters[name] for name in (*FIELDS, *ENTITY) if name in filters)
 
 
 async def test_every_search_finds_what_a_plain_filter_over_all_rows_finds(audit_database: ServiceDatabase) -> None:
@@ -86,7 +89,7 @@ async def test_every_search_finds_what_a_plain_filter_over_all_rows_finds(audit_
         rows = await audit.search("/events", limit=200)
         assert [row["log_index"] for row in rows] == list(range(399, -1, -1))
         for _ in range(150):
-            names = chance.sample(FIELDS, chance.randint(1, 3))
+            names = chance.sample(FIELDS + ENTITY, chance.randint(1, 3))
             # Values of some row, so that most searches find something.
             filters = {name: value for name in names if (value := chance.choice(rows)[name]) is not None}
             if chance.random() < 0.4:
@@ -96,6 +99,8 @@ async def test_every_search_finds_what_a_plain_filter_over_all_rows_finds(audit_
             limit = chance.choice([1, 7, 50, 200])
             expected = [row for row in rows if passes(row, filters)]
             assert await audit.search("/events", limit=limit, **filters) == expected, filters
+            if filters.keys() & set(ENTITY):
+                continue
             decisions = [
                 {name: row[name] for name in DECISION_ROW} for row in expected if row["kind"] == "decision.made"
             ]
@@ -218,6 +223,39 @@ async def test_an_unknown_parameter_is_refused_by_name(audit: RunningAudit) -> N
     assert (await audit.get(f"/events/{decision()['event_id']}", limit=1)).status_code == 400
 
 
+async def test_what_happened_to_one_thing_is_found_by_its_kind_and_id(audit: RunningAudit) -> None:
+    granted = change(entity_id="mr_1")
+    revoked = change(entity_id="mr_1", kind="member_role.revoked")
+    revoked["data"] |= {"before": {"status": "active"}, "after": {"status": "revoked"}, "reason": "left"}
+    other = change(entity_id="mr_1", entity_type="role", kind="role.created")
+    await audit.ingest(granted, decision(), revoked, other, change(entity_id="mr_2"))
+
+    async def found(**filters: str) -> list[str]:
+        return [row["event_id"] for row in await audit.search("/events", **filters)]
+
+    assert await found(entity_type="member_role", entity_id="mr_1") == [revoked["event_id"], granted["event_id"]]
+    assert await found(entity_id="mr_1", kind="role.created") == [other["event_id"]]
+    assert len(await found(entity_type="member_role")) == 3
+    assert await found(entity_id="mr") == []
+    (row,) = await audit.search("/events", kind="member_role.revoked")
+    assert (row["entity_type"], row["entity_id"]) == ("member_role", "mr_1")
+    detail = (await audit.get(f"/events/{revoked['event_id']}")).json()["data"]
+    assert detail["event"] == revoked
+
+
+async def test_decisions_are_not_asked_for_an_entity(audit: RunningAudit) -> None:
+    for name in ENTITY:
+        response = await audit.get("/decisions", **{name: "x"})
+        assert (response.status_code, response.json()["code"]) == (400, "unknown_parameter")
+
+
+async def test_an_entity_of_a_wrong_form_is_refused_by_name(audit: RunningAudit) -> None:
+    for name in ENTITY:
+        for value in ("", "a b", "a\n", "a" * 129, "ä", "nul\x00"):
+            response = await audit.get("/events", **{name: value})
+            assert (response.status_code, response.json()["errors"][0]["parameter"]) == (400, name), value
+
+
 async def test_a_parameter_that_is_given_twice_is_refused_by_name(audit: RunningAudit) -> None:
     await audit.ingest(decision(space_id="space_a"), decision(space_id="space_b"))
     for path in ("/decisions", "/events"):
@@ -238,7 +276,8 @@ async def test_an_unknown_path_is_answered_with_the_nearest_ones_as_a_client_wou
 ) -> None:
     response = await audit.get("/event")
     assert response.status_code == 404
-    assert "/api/v1/audit/events/{event_id}" in response.json()["detail"]
+    for known in ("/api/v1/audit/events,", "/api/v1/audit/events/{event_id}."):
+        assert known in response.json()["detail"]
 
 
 async def test_another_kind_has_no_decisions(audit: RunningAudit) -> None:

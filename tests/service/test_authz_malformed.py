@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 import zstandard
 
+from shared.web.answers import NO_ID
 from tests.service.authz_service import CHECK, EXPLAIN, RunningAuthz, actor, bearer, question
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -143,7 +144,16 @@ async def test_a_fault_is_named_by_its_json_pointer(finance: RunningAuthz, path,
     problem = await refusal(finance, path, body)
     (error,) = problem["errors"]
     assert error["pointer"] == pointer
-    assert problem["code"] == ("invalid_id" if "is not an id" in error["detail"] else "validation_failed")
+    assert error["detail"]
+    assert problem["code"] == ("invalid_id" if error["detail"] == NO_ID else "validation_failed")
+
+
+@PATHS
+@pytest.mark.parametrize("name", IDS)
+async def test_an_id_of_a_wrong_form_has_a_code_of_its_own(finance: RunningAuthz, path, name):
+    for value in (value for value in WRONG_IDS if isinstance(value, str)):
+        problem = await refusal(finance, path, with_id(name, value))
+        assert (problem["code"], problem["errors"][0]["pointer"]) == ("invalid_id", IDS[name])
 
 
 def hidden(key: str) -> str:
@@ -169,7 +179,8 @@ async def test_a_key_given_twice_is_refused_at_each_level_also_when_an_escape_hi
     problem = await refusal(finance, path, twice(key, hide=hide))
     assert problem["code"] == "validation_failed"
     if key != "actor":  # else the first value may be refused for what it lacks
-        assert f"'{key}' is given twice" in problem["detail"]
+        assert problem["errors"][0]["pointer"].rpartition("/")[2] == key
+        assert "given twice" in problem["detail"]
 
 
 @PATHS

@@ -21,7 +21,7 @@ EXAMPLES = {"authz": "3", "audit": "25"}
 
 
 def _without_revisions(service: str, folder: Path) -> Path:
-    """A service's document, without the two fields whose right answer is a 503 when their value is made up.
+    """A service's document, without the fields and parameters whose right answer is a 503 when their value is made up.
 
     `tests/service/test_authz_at_least_revision.py` and `test_authz_as_of.py` ask for revisions that are there, to come, and none.
     """
@@ -29,10 +29,9 @@ def _without_revisions(service: str, folder: Path) -> Path:
     if service == "authz":
         for name in ("as_of", "at_least_revision"):
             del document["components"]["schemas"]["CheckRequest"]["properties"][name]
-        for operations in document["paths"].values():
-            for operation in operations.values():
-                kept = [one for one in operation.get("parameters", []) if one["name"] != "at_least_revision"]
-                operation["parameters"] = kept
+        for operation in (operation for path in document["paths"].values() for operation in path.values()):
+            parameters = operation.get("parameters", [])
+            operation["parameters"] = [known for known in parameters if known["name"] != "at_least_revision"]
     file = folder / f"{service}.json"
     file.write_bytes(msgspec.json.encode(document))
     return file

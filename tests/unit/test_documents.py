@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -82,6 +83,18 @@ def test_the_permissions_are_all_there():
         name.strip("`"): meaning for name, meaning in rows(section("docs/operating.md", "API keys")) if ":" in name
     }
     assert table == PERMISSION_KEYS
+
+
+def test_the_filters_of_a_search_are_all_there():
+    document = json.loads((REPOSITORY / "docs/openapi/audit.json").read_text(encoding="utf-8"))
+    table = rows(section("docs/auditing.md", "Filters"))
+    for route, column in (("events", None), ("decisions", 2)):
+        operation = document["paths"][f"/api/v1/audit/{route}"]["get"]
+        asked = {parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "query"}
+        said = {
+            name for row in table if column is None or row[column] == "yes" for name in re.findall(r"`(\w+)`", row[0])
+        }
+        assert asked == said | {"limit", "cursor"}
 
 
 def test_the_deny_codes_are_all_there():

@@ -142,6 +142,26 @@ def test_a_key_given_twice_in_one_object_is_refused_however_it_is_written(body):
     assert "given twice" in refusal(body).detail
 
 
+@pytest.mark.parametrize(
+    "twice, pointer",
+    [
+        ('"free":{"k":1,"k":2}', "/free/k"),
+        ('"free":{"a":[0,{"b/c":1,"b/c":1}]}', "/free/a/1/b~1c"),
+        ('"free":{},"free":{}', "/free"),
+        ('"leaves":[{"word":"a"},{"word":"a","w\\u006frd":"b"}]', "/leaves/1/word"),
+    ],
+)
+def test_a_key_given_twice_is_told_with_its_place(twice, pointer):
+    problem = refusal(f'{{"leaf":{{"word":"a"}},{twice}}}'.encode())
+    assert [error.pointer for error in problem.errors] == [pointer]
+
+
+def test_a_key_given_twice_among_very_many_is_found_in_time():
+    keys = ",".join(f'"k{n}":0' for n in range(60_000))
+    problem = refusal(f'{{"leaf":{{"word":"a"}},"free":{{{keys},"k7":1}}}}'.encode())
+    assert [error.pointer for error in problem.errors] == ["/free/k7"]
+
+
 NAMES = st.sampled_from(["a", "b", "\\u0061", "\\u0062", "a\\\\", '\\"', "\\u0022"])
 LEAVES = st.sampled_from(["1", "null", '"x"', '"\\u0022"', '"\\"\\""', "[]"])
 OBJECTS = st.recursive(

@@ -33,7 +33,9 @@ from shared.web.context import context_of
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
-_PARAMETERS: Final = {*Filters.__struct_fields__, "from", "to", "limit", "cursor"} - {"since", "until"}
+_OF_EVENTS: Final = {*Filters.__struct_fields__, "from", "to", "limit", "cursor"} - {"since", "until"}
+# A decision happens to no entity.
+_OF_DECISIONS: Final = _OF_EVENTS - {"entity_type", "entity_id"}
 # Litestar enforces its own constraints on parameters, not msgspec's.
 OptionalId = Annotated[str | None, QueryParameter(pattern=whole(ID_FORM))]
 OptionalText = Annotated[str | None, QueryParameter(min_length=1, max_length=256, pattern=whole(TEXT_FORM))]
@@ -41,6 +43,11 @@ OptionalDecision = Annotated[Literal["allow", "deny"] | None, QueryParameter()]
 OptionalDenyCode = Annotated[str | None, QueryParameter(pattern=whole(DENY_CODE_FORM))]
 OptionalRequestId = Annotated[str | None, QueryParameter(pattern=whole(REQUEST_ID_FORM))]
 OptionalKind = Annotated[str | None, QueryParameter(pattern=whole(KIND_FORM))]
+EntityType = Annotated[
+    str | None,
+    QueryParameter(pattern=whole(ID_FORM), description="the kind of what was changed, such as `member_role`"),
+]
+EntityId = Annotated[str | None, QueryParameter(pattern=whole(ID_FORM), description="the id of what was changed")]
 # What msgspec takes for a time is more than RFC 3339, down to the text 0.5.
 _RFC3339: Final = r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)"
 _TIME: Final = {"type": "string", "format": "date-time", "pattern": f"^{_RFC3339}$"}
@@ -79,7 +86,7 @@ def query_handlers(search: Search) -> list[HTTPRouteHandler]:
 
     @get(
         "/api/v1/audit/decisions",
-        opt={"permission": "audit:read", "query": _PARAMETERS},
+        opt={"permission": "audit:read", "query": _OF_DECISIONS},
         dependencies={"filters": Provide(read_filters, sync_to_thread=False)},
         summary="Search the decisions, newest first",
         tags=["audit"],
@@ -104,8 +111,11 @@ def query_handlers(search: Search) -> list[HTTPRouteHandler]:
 
     @get(
         "/api/v1/audit/events",
-        opt={"permission": "audit:read", "query": _PARAMETERS},
-        dependencies={"filters": Provide(read_filters, sync_to_thread=False)},
+        opt={"permission": "audit:read", "query": _OF_EVENTS},
+        dependencies={
+            "common": Provide(read_filters, sync_to_thread=False),
+            "filters": Provide(read_event_filters, sync_to_thread=False),
+        },
         summary="Search the events of every kind, newest first",
         tags=["audit"],
     )
@@ -115,7 +125,11 @@ def query_handlers(search: Search) -> list[HTTPRouteHandler]:
         limit: Limit = DEFAULT_LIMIT,
         cursor: CursorText = None,
     ) -> Listing[EventRow]:
-        """Returns the events that pass every filter given, newest first, page by page."""
+        """Returns the events that pass every filter given, newest first, page by page.
+
+        A change of the permission graph has the row that it happened to as its entity: `entity_type=member_role` and
+        `entity_id=mr_1` find the whole history of that grant. What the row was before and after is in the event in full.
+        """
         found = await search.find_page(filters, limit=limit, cursor=cursor)
         page = Page(next_cursor=found.next_cursor)
         return Listing(data=found.rows, page=page, request_id=context_of(request.scope).request_id)
@@ -127,7 +141,11 @@ def query_handlers(search: Search) -> list[HTTPRouteHandler]:
         tags=["audit"],
     )
     async def get_event(request: Request[Any, Any, Any], event_id: PathEventId) -> Answer[EventDetail]:
-        """Returns the row of an event, the stored document and its hash; for a decision also its trace."""
+        """Returns the row of an event, the stored document and its hash; for a decision also its trace.
+
+        The `data` of a change has `actor` (with the id of the API key), `reason`, `before` (null for what was made) and
+        `after`, each the whole row.
+        """
         stored = await search.get_event(event_id)
         if stored is None:
             raise Problem("event_not_found", f"The log has no event {event_id}.")
@@ -173,6 +191,13 @@ def read_filters(
         since=_moment("from", since),
         until=_moment("to", until),
     )
+
+
+def read_event_filters(
+    common: NamedDependency[Filters], entity_type: EntityType = None, entity_id: EntityId = None
+) -> Filters:
+    """Add the filters that only events of other kinds than decisions pass."""
+    return msgspec.structs.replace(common, entity_type=entity_type, entity_id=entity_id)
 
 
 def _moment(parameter: str, text: str | None) -> datetime | None:

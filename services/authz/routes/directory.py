@@ -22,6 +22,7 @@ from services.authz.journal import Author
 from services.authz.nouns import FORMS, NOUNS, Noun, creation_form, patch_form
 from services.authz.rows import GroupKey, Prose
 from shared.canonical import MAX_INTEGER
+from shared.envelope import whole
 from shared.identifiers import ID_PATTERN, Id, new_id
 from shared.web.answers import Answer, Listing, Page
 from shared.web.context import context_of
@@ -63,7 +64,7 @@ IdempotencyKey = Annotated[
 _UNNAMED: Final = inspect.Parameter.KEYWORD_ONLY
 
 
-class Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Reason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Why something is done; it is kept in the event."""
 
     reason: Prose | None = None
@@ -75,7 +76,7 @@ class DemandedReason(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=2_000, pattern=r"^[^\x00]*\Z")]
 
 
-class GroupMove(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class GroupMove(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Where a group goes with all that is below it: `parent_group_id` null makes it a root; `key` may change too."""
 
     parent_group_id: Id | None
@@ -220,7 +221,9 @@ def _argument(name: str) -> str:
 def _filter(name: str, kind: Any = str) -> Any:
     """Make the type of a filter."""
     if kind is str:
-        return Annotated[str | None, QueryParameter(name=name, min_length=1, max_length=320)]
+        return Annotated[
+            str | None, QueryParameter(name=name, min_length=1, max_length=320, pattern=whole(r"[^\x00]+"))
+        ]
     return Annotated[kind | None, QueryParameter(name=name)]
 
 
