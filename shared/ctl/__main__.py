@@ -14,7 +14,7 @@ from shared.migrations.errors import OperatorError
 from shared.release import SERVICE_VERSION
 
 _CODES: Final = """\
-Exit codes: 0 proved clean · 1 findings · 2 usage or configuration · 3 cannot reach the database · \
+Exit codes: 0 proved clean · 1 findings · 2 usage or configuration · 3 cannot reach the database or service · \
 4 another migrate is running · 5 apply failed, nothing changed · 6 apply failed, needs repair · \
 7 refused by policy · 8 cannot compare."""
 

@@ -38,7 +38,7 @@ class UsageError(OperatorError):
 
 
 class Unreachable(OperatorError):
-    """The database can't be reached, or doesn't let this user in."""
+    """The database or the service can't be reached, or doesn't let this user in."""
 
     exit_code = ExitCode.UNREACHABLE
 
