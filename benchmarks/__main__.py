@@ -1,4 +1,4 @@
-"""`python -m benchmarks [check|statements|ingest|replay|all]`."""
+"""`python -m benchmarks [check|statements|ingest|replay|import|all] [--rows N]`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,33 @@ from typing import Literal
 
 import cyclopts
 
-from benchmarks import check, ingest, replay, statements
+from benchmarks import check, importing, ingest, replay, statements
 
 
-def main(which: Literal["check", "statements", "ingest", "replay", "all"] = "all", /) -> None:
-    """Take the figures of docs/performance.md and print them."""
-    for name, module in (("check", check), ("statements", statements), ("ingest", ingest), ("replay", replay)):
+def main(
+    which: Literal["check", "statements", "ingest", "replay", "import", "all"] = "all",
+    /,
+    *,
+    rows: int = importing.ROWS,
+) -> None:
+    """Take the figures of docs/performance.md and print them.
+
+    Parameters
+    ----------
+    which
+        What is measured.
+    rows
+        How many resources are imported.
+    """
+    for name, measure in (
+        ("check", check.measure),
+        ("statements", statements.measure),
+        ("ingest", ingest.measure),
+        ("replay", replay.measure),
+        ("import", lambda: importing.measure(rows)),
+    ):
         if which in (name, "all"):
-            module.measure()
+            measure()
             print(flush=True)
 
 

@@ -50,6 +50,7 @@ def administration() -> list[tuple[str, str, str]]:
 
 ROUTES = [
     *administration(),
+    ("POST", "/api/v1/import", "authz:write"),
     ("POST", "/api/v1/authz/check", "authz:check"),
     ("POST", "/api/v1/authz/explain", "authz:explain"),
     ("GET", "/api/v1/health", PUBLIC),

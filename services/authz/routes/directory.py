@@ -117,7 +117,7 @@ def _handlers_of(noun: Noun, commands: Commands, directory: Directory) -> list[H
         names = [name for name in data.__struct_fields__ if name != "reason"]
         values = given_values(data, names) | {name: given[name] for name in in_space}
         values["id"] = values["id"] or new_id(noun.prefix)
-        once = await _once(request, given["idempotency_key"])
+        once = await once_of(request, given["idempotency_key"])
         outcome = await commands.make(author_of(request), noun, values, reason=data.reason, once=once)
         return _done(request, noun, outcome, status=201)
 
@@ -128,7 +128,7 @@ def _handlers_of(noun: Noun, commands: Commands, directory: Directory) -> list[H
             given_values(data, (*noun.changeable, "metadata")),
             reason=data.reason,
             if_match=given["if_match"],
-            once=await _once(request, given["idempotency_key"]),
+            once=await once_of(request, given["idempotency_key"]),
         )
         return _done(request, noun, outcome)
 
@@ -139,7 +139,7 @@ def _handlers_of(noun: Noun, commands: Commands, directory: Directory) -> list[H
                 _place(noun, given),
                 reason=data.reason,
                 if_match=given["if_match"],
-                once=await _once(request, given["idempotency_key"]),
+                once=await once_of(request, given["idempotency_key"]),
             )
             return _done(request, noun, outcome)
 
@@ -152,7 +152,7 @@ def _handlers_of(noun: Noun, commands: Commands, directory: Directory) -> list[H
             given_values(data, ("parent_group_id", "key")),
             reason=data.reason,
             if_match=given["if_match"],
-            once=await _once(request, given["idempotency_key"]),
+            once=await once_of(request, given["idempotency_key"]),
         )
         return _done(request, noun, outcome)
 
@@ -282,7 +282,8 @@ def author_of(request: Request[Any, Any, Any]) -> Author:
     )
 
 
-async def _once(request: Request[Any, Any, Any], key: str | None) -> Once | None:
+async def once_of(request: Request[Any, Any, Any], key: str | None) -> Once | None:
+    """Return what a request's Idempotency-Key stands for; None without one."""
     if key is None:
         return None
     # If-Match is part of what is asked: the same body under another condition is another request.
