@@ -243,7 +243,7 @@ where r.member_id = $1 and r.role_id = $2 and r.scope_anchor_group_id is not dis
 select to_jsonb(r)::text as row
 from unnest($1::text[], $2::text[], $3::text[]) as k (member_id, role_id, scope_anchor_group_id)
 join authz.member_role r on r.member_id = k.member_id and r.role_id = k.role_id
-    and r.scope_anchor_group_id is not distinct from k.scope_anchor_group_id
+    and coalesce(r.scope_anchor_group_id::text, '') = coalesce(k.scope_anchor_group_id, '')
 where r.status = 'revoked';
 
 -- name: find_idempotent_answer
