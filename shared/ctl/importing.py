@@ -49,7 +49,7 @@ _ANSWER: Final = msgspec.json.Decoder(_Answer)
 
 
 def import_(
-    file: str,
+    file: Annotated[str, Parameter(allow_leading_hyphen=True)],
     /,
     *,
     url: str | None = None,

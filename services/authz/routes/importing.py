@@ -9,7 +9,6 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIType
 
 from services.authz.importing import IMPORTED, MAX_DECODED_BYTES, MAX_LINES, Importing, ImportReport
 from services.authz.routes.directory import API, IdempotencyKey, author_of, once_of
@@ -31,7 +30,7 @@ class _Lines(Operation):
             f"One JSON object a line, at most {MAX_LINES} lines. `noun` is one of {nouns}; `space_id` stands in those of a "
             "Space; the other fields are those of the request that makes such a row."
         )
-        schema = Schema(type=OpenAPIType.STRING, description=about)
+        schema = Schema(description=about)  # of any kind: what is no such object is told as an error of its line
         self.request_body = RequestBody(content={NDJSON: OpenAPIMediaType(schema=schema)}, required=True)
 
 
