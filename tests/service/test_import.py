@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 import httpx
 import msgspec
 import pytest
 
-from services.authz.importing import MAX_DECODED_BYTES, MAX_LINES
+from services.authz.importing import MAX_DECODED_BYTES, MAX_LINES, read_lines
+from services.authz.journal import Change, Journal, _Series
+from shared.clock import utc_now
 from shared.compression import new_compressor
 from shared.ctl.projections import compare_projections
+from shared.identifiers import new_uuid7
 from tests.service.admin import ACME, API, done, refused, send, written
 from tests.service.authz_service import RunningAuthz, bearer, question, running_authz
+from tests.service.authz_writer import AUTHOR
 
 IMPORT = f"{API}/import"
 SPACE = "space_acme"
@@ -281,8 +286,26 @@ async def test_imports_at_the_same_time_leave_revisions_and_sequences_without_a_
     assert compare_projections(authz.database.owner_dsn).differences == []
 
 
+async def turns_during(work: Coroutine[Any, Any, Any]) -> int:
+    """How often others get the thread while some work, which waits for nothing, is done."""
+    task, turns = asyncio.create_task(work), 0
+    while not task.done():
+        await asyncio.sleep(0)
+        turns += 1
+    await task
+    return turns
+
+
+async def test_checks_get_the_thread_again_and_again_while_a_request_is_read_and_its_events_are_made():
+    rows = [resource(n) for n in range(MAX_LINES)]
+    assert await turns_during(read_lines(body_of(rows))) >= 20
+    after = {"id": "u", "email": "a@b", "metadata": {}}
+    changes = [Change(after=after, before=None, entity_type="user", kind="user.created")] * MAX_LINES
+    series = _Series(AUTHOR, utc_now(), 1, 1, "authz.changes", 1)
+    assert await turns_during(Journal(clock=utc_now, new_event_id=new_uuid7)._events(series, changes)) >= 20
+
+
 async def test_checks_are_answered_while_lines_are_written(authz: RunningAuthz):
-    """They share a thread: a request of a thousand lines must let go of it in between."""
     importing = asyncio.create_task(report(authz, [resource(n, display_name="x" * 200) for n in range(MAX_LINES)]))
     answered = 0
     while not importing.done():
