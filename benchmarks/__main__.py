@@ -1,4 +1,4 @@
-"""`python -m benchmarks [check|statements|ingest|replay|worlds|all] [--full]`."""
+"""`python -m benchmarks [check|statements|ingest|replay|import|worlds|all] [--rows N] [--full]`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from typing import Literal
 
 import cyclopts
 
-from benchmarks import check, ingest, replay, scale, statements
+from benchmarks import check, importing, ingest, replay, scale, statements
 
 
 def main(
-    which: Literal["check", "statements", "ingest", "replay", "worlds", "all"] = "all", /, *, full: bool = False
+    which: Literal["check", "statements", "ingest", "replay", "import", "worlds", "all"] = "all",
+    /,
+    *,
+    rows: int = importing.ROWS,
+    full: bool = False,
 ) -> None:
     """Take the figures of docs/performance.md and print them.
 
@@ -18,15 +22,22 @@ def main(
     ----------
     which
         One benchmark, or all of them.
+    rows
+        How many resources `import` imports.
     full
         Let `worlds` be as large as it gets: ten million resources, over half an hour and 18 GB of disk.
     """
-    for name, module in (("check", check), ("statements", statements), ("ingest", ingest), ("replay", replay)):
+    for name, measure in (
+        ("check", check.measure),
+        ("statements", statements.measure),
+        ("ingest", ingest.measure),
+        ("replay", replay.measure),
+        ("import", lambda: importing.measure(rows)),
+        ("worlds", lambda: scale.measure(full=full)),
+    ):
         if which in (name, "all"):
-            module.measure()
+            measure()
             print(flush=True)
-    if which in ("worlds", "all"):
-        scale.measure(full=full)
 
 
 if __name__ == "__main__":

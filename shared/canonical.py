@@ -25,33 +25,43 @@ class NotCanonical(ValueError):
 
 def canonical_json(value: Any) -> bytes:
     """Write plain JSON values (dict, list, str, int, bool, None) as canonical bytes, or raise `NotCanonical`."""
-    _check(value, "", 0)
+    _check(value, 0)
     return _ENCODER.encode(value)
 
 
-def _check(value: Any, pointer: str, depth: int) -> None:
+def _check(value: Any, depth: int) -> None:
+    """Raise `NotCanonical`; the place is put together on the way out, so that what is right costs nothing for it."""
     if depth > MAX_DEPTH:
-        raise NotCanonical(pointer, f"is nested deeper than {MAX_DEPTH}")
-    match value:
-        case float():
-            raise NotCanonical(pointer, "is a number with a fraction or exponent; write it as a string")
-        case bool() | None:
-            return
-        case int():
-            if abs(value) > MAX_INTEGER:
-                raise NotCanonical(pointer, "is an integer beyond 2^53-1; write it as a string")
-        case str():
-            if "\x00" in value:
-                raise NotCanonical(pointer, "holds the character NUL; leave it out")
-            if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-                raise NotCanonical(pointer, "holds half of a surrogate pair, which UTF-8 cannot write; leave it out")
-        case dict():
-            for key, child in value.items():
-                if not isinstance(key, str) or not key.isascii() or not key.isprintable():
-                    raise NotCanonical(pointer, f"has the key {str(key)[:50]!r}; keys are printable ASCII")
-                _check(child, f"{pointer}/{key.replace('~', '~0').replace('/', '~1')}", depth + 1)
-        case list() | tuple():
-            for index, child in enumerate(value):
-                _check(child, f"{pointer}/{index}", depth + 1)
-        case _:
-            raise NotCanonical(pointer, f"is a {type(value).__name__}, which JSON does not have")
+        raise NotCanonical("", f"is nested deeper than {MAX_DEPTH}")
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise NotCanonical("", "holds the character NUL; leave it out")
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise NotCanonical("", "holds half of a surrogate pair, which UTF-8 cannot write; leave it out")
+    elif value is None or isinstance(value, bool):
+        return
+    elif isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise NotCanonical("", "is an integer beyond 2^53-1; write it as a string")
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            if not isinstance(key, str) or not key.isascii() or not key.isprintable():
+                raise NotCanonical("", f"has the key {str(key)[:50]!r}; keys are printable ASCII")
+            try:
+                _check(child, depth + 1)
+            except NotCanonical as error:
+                raise _below(key.replace("~", "~0").replace("/", "~1"), error) from None
+    elif isinstance(value, list | tuple):
+        for index, child in enumerate(value):
+            try:
+                _check(child, depth + 1)
+            except NotCanonical as error:
+                raise _below(str(index), error) from None
+    elif isinstance(value, float):
+        raise NotCanonical("", "is a number with a fraction or exponent; write it as a string")
+    else:
+        raise NotCanonical("", f"is a {type(value).__name__}, which JSON does not have")
+
+
+def _below(token: str, error: NotCanonical) -> NotCanonical:
+    return NotCanonical(f"/{token}{error.pointer}", error.detail)

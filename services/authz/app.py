@@ -11,16 +11,18 @@ from litestar import Litestar
 
 from services.authz.backlog import Backlog
 from services.authz.cache import Cache, Changes
-from services.authz.commands import Commands
+from services.authz.commands import COMMAND_PARAMETERS, Commands
 from services.authz.decisions import Decisions
-from services.authz.directory import ADMINISTRATION_PARAMETERS, Directory
+from services.authz.directory import LIST_PARAMETERS, Directory
 from services.authz.facts import FactSource
 from services.authz.health import AuthzVersion, Health
+from services.authz.importing import Importing
 from services.authz.outbox import Recorder, RecorderMetrics
 from services.authz.past import READ_PARAMETERS, Past
 from services.authz.policies import Policies
 from services.authz.routes.check import CHECK_PATH, EXPLAIN_PATH, check_handlers, lean_check
 from services.authz.routes.directory import directory_handlers
+from services.authz.routes.importing import import_handlers
 from services.authz.routes.policy import policy_handlers
 from services.authz.settled import CheckData, Settled
 from services.authz.store import find_credential
@@ -97,22 +99,24 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
         facts, Past(past_pool, tail), remembered, recorder, clock=utc_now, new_event_id=new_uuid7, counts=counts
     )
     authenticator = Authenticator(load_credential, utc_now, time.monotonic)
-    administration = create_pool(
-        settings.app_dsn,
-        f"plystra-authz {settings.instance} administration",
-        max_size=4,
-        parameters=ADMINISTRATION_PARAMETERS,
+    readers = create_pool(
+        settings.app_dsn, f"plystra-authz {settings.instance} directory", max_size=4, parameters=LIST_PARAMETERS
     )
-    commands = Commands(administration, clock=utc_now, new_event_id=new_uuid7)
-    directory = Directory(administration, tail)
+    writers = create_pool(
+        settings.app_dsn, f"plystra-authz {settings.instance} commands", max_size=4, parameters=COMMAND_PARAMETERS
+    )
+    commands = Commands(writers, clock=utc_now, new_event_id=new_uuid7)
+    directory = Directory(readers, tail)
     policies = Policies(commands, directory, new_id)
+    # Half of the outbox is left to decisions: no import, however large, lets authz refuse to decide.
+    importing = Importing(commands, has_room=lambda: backlog.has_room(settings.outbox_ceiling // 2))
     health = Health(
         pool, tail=tail, recorder=recorder, settings=settings, registry=registry, build=build_info(settings)
     )
 
     @contextlib.asynccontextmanager
     async def life(_: Litestar) -> AsyncIterator[None]:
-        async with pool, past_pool, administration:
+        async with pool, past_pool, readers, writers:
             tasks = [asyncio.create_task(run()) for run in (tail.run, backlog.run)]
             recording = asyncio.create_task(recorder.run())
             logger.info("started", instance=settings.instance, version=SERVICE_VERSION)
@@ -145,6 +149,7 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
             *check_handlers(decisions, authenticator),
             *directory_handlers(commands, directory),
             *policy_handlers(policies),
+            *import_handlers(importing),
         ],
         authenticator=authenticator,
         logger=logger,

@@ -6,7 +6,7 @@ is refused writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -15,16 +15,8 @@ import msgspec
 
 from services.authz.directory import Place, demand_space, read_row
 from services.authz.idempotency import Once, find_answer, keep_answer
-from services.authz.journal import (
-    GROUP_MOVED,
-    Author,
-    Change,
-    Journal,
-    Violation,
-    canonical_image,
-    image_of,
-    plain_values,
-)
+from services.authz.images import canonical_image, image_of, plain_values
+from services.authz.journal import GROUP_MOVED, Author, Change, Journal, Refusal, Violation, Written
 from services.authz.laws import problem_of
 from services.authz.nouns import NOUNS, OF_ROW, Noun
 from services.authz.rows import Row
@@ -33,6 +25,8 @@ from shared.clock import Clock
 from shared.db import DATABASE_ERRORS, Pool, Session
 from shared.problems import Problem, ProblemError, retry_later
 
+# Plans are kept, unlike those of lists: a foreign key asks once for each row.
+COMMAND_PARAMETERS: Final = {"statement_timeout": "15s"}
 _DATED: Final = frozenset({"member_role", "user_member"})
 
 Work = Callable[[Session, datetime], Awaitable["Outcome"]]
@@ -75,7 +69,7 @@ class Commands:
         async def work(connection: Session, now: datetime) -> Outcome:
             if noun.in_space:
                 await demand_space(connection, values["space_id"])
-            _refuse_expired(noun, values, now)
+            refuse_expired(noun, values, now)
             row = dict(values)
             if noun.name == "group":
                 row["path"] = await _path_below(connection, row, row["parent_group_id"])
@@ -103,7 +97,7 @@ class Commands:
             before = await read_row(connection, place, if_match)
             if before["status"] == "revoked":
                 raise _in_status(place, "revoked", "what is revoked is not changed; make a new one")
-            _refuse_expired(place.noun, values, now)
+            refuse_expired(place.noun, values, now)
             after = before | plain_values(values)
             # As they are written, for 1 and true and 1.0 are equal to Python.
             if canonical_image(after) == canonical_image(before):
@@ -191,6 +185,12 @@ class Commands:
         written = await self._journal.write(connection, author, changes, now)
         return written.rows, written.revision
 
+    async def write_taken(
+        self, connection: Session, author: Author, changes: Sequence[Change], now: datetime
+    ) -> tuple[Written, list[Refusal]]:
+        """Write what can be written of changes within the transaction of `run`, and tell of the others why not."""
+        return await self._journal.write_taken(connection, author, changes, now)
+
     async def run(self, work: Work, once: Once | None = None) -> Outcome:
         """Do work alone, in one transaction; with a key, the same request is answered as it was the first time."""
         try:
@@ -253,7 +253,8 @@ async def _revoked_grant(connection: Session, noun: Noun, image: dict[str, Any])
     return await read_row(connection, Place(noun=noun, id=found, space_id=image["space_id"]))
 
 
-def _refuse_expired(noun: Noun, values: dict[str, Any], now: datetime) -> None:
+def refuse_expired(noun: Noun, values: Mapping[str, Any], now: datetime) -> None:
+    """Raise a 422 problem for a grant or binding that is over before it begins."""
     expires_at = values.get("expires_at")
     if noun.name in _DATED and expires_at is not None and expires_at < now:
         raise _field(

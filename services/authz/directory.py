@@ -18,7 +18,7 @@ from shared.problems import Problem, ProblemError, retry_later
 
 PATIENCE_SECONDS: Final = 2.0
 # The one statement of every list is planned for the filters that are given, each time.
-ADMINISTRATION_PARAMETERS: Final = {"plan_cache_mode": "force_custom_plan", "statement_timeout": "15s"}
+LIST_PARAMETERS: Final = {"plan_cache_mode": "force_custom_plan", "statement_timeout": "15s"}
 _READS: Final = load_queries(Path(__file__).with_name("directory.sql"))
 _STATUS: Final = "status"
 
@@ -68,7 +68,17 @@ def listing(noun: Noun) -> str:
     )
 
 
+def reading_many(noun: Noun) -> str:
+    """Return the statement that reads rows of a noun by their identities, given column by column."""
+    columns = ", ".join(f"${n}::text[]" for n, _ in enumerate(noun.identity, start=1))
+    matches = " and ".join(f"t.{field} = k.{field}" for field in noun.identity)
+    return _READS["read_rows"].format(
+        table=f"authz.{noun.name}", columns=columns, names=", ".join(noun.identity), matches=matches
+    )
+
+
 READING: Final = {name: reading(noun) for name, noun in NOUNS.items()}
+READING_MANY: Final = {name: reading_many(noun) for name, noun in NOUNS.items()}
 LISTING: Final = {name: listing(noun) for name, noun in NOUNS.items()}
 
 

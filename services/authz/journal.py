@@ -6,8 +6,9 @@ calls brings the transaction, so that a command that fails or is refused writes 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +16,10 @@ import asyncpg
 import msgspec
 from msgspec import Raw
 
+from services.authz.images import canonical_image
 from services.authz.nouns import NOUNS, Noun
 from services.authz.outbox import MAX_COMMIT_BYTES
-from services.authz.rows import Row
 from services.authz.store import SQL
-from shared.canonical import NotCanonical, canonical_json
 from shared.clock import Clock, epoch_microseconds
 from shared.compression import new_compressor
 from shared.db import Session, load_queries
@@ -38,6 +38,7 @@ CHANGES_SOURCE: Final = "authz.changes"
 GROUP_MOVED: Final = "group.moved"
 _WRITES: Final = load_queries(Path(__file__).with_name("journal.sql"))
 _NULL: Final = b"null"
+_SLICE: Final = 50
 
 
 class Author(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,6 +80,13 @@ class Violation(Exception):  # a law of the database that a change breaks, to be
         self.changes = tuple(changes)
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """A change that can't be written, and why."""
+
+    change: Change
+    error: Violation | Problem
+
+
 class Written(msgspec.Struct, frozen=True):
     """What was written: the rows as they are now, in the order of their changes, and the revision of the last."""
 
@@ -86,8 +94,20 @@ class Written(msgspec.Struct, frozen=True):
     revision: int
 
 
+class _Series(msgspec.Struct, frozen=True):
+    """What the events of one transaction have in common."""
+
+    author: Author
+    now: datetime
+    first: int
+    writer_id: int
+    source: str
+    epoch: int
+
+
 class _Event(msgspec.Struct, frozen=True):
     change: Change
+    row: dict[str, Any]
     after: bytes
     before: bytes | None
     event_id: str
@@ -119,39 +139,62 @@ class Journal:
         Raises `Violation` when the database refuses one, and a problem when one can't be written at all; in both cases
         the transaction is lost.
         """
-        first = int(await connection.fetchval(SQL["read_revision"])) + 1
-        if not changes:
-            return Written([], first - 1)
-        writer_id, source, epoch = await self._writer(connection, now)
-        rows, events = [], []
-        for revision, change in enumerate(changes, start=first):
-            after = change.after | {"updated_at": msgspec.to_builtins(now), "revision": revision}
-            after.setdefault("created_at", after["updated_at"])
-            event = self._event(author, change, after, revision, now, source, epoch)
-            rows.append(after)
-            events.append(event)
-        await _append(connection, author, events, now)
+        series = await self._begin(connection, author, now)
+        events, refusals = await self._events(series, changes)
+        for refusal in refusals:
+            raise refusal.error
         for run in _runs(events):
-            await _project(connection, run)
-        try:
-            await connection.execute(SQL["check_deferred"])
-        except asyncpg.IntegrityConstraintViolationError as error:
-            raise Violation(error.constraint_name or "", changes) from error
-        await _send(connection, writer_id, events)
-        last = first + len(changes) - 1
-        await connection.fetch(SQL["notify_changes"], str(last))
-        return Written(rows, last)
+            for violation in await _project(connection, run):
+                raise violation
+        return await _finish(connection, series, events)
 
-    def _event(
-        self,
-        author: Author,
-        change: Change,
-        after: dict[str, Any],
-        revision: int,
-        now: datetime,
-        source: str,
-        epoch: int,
-    ) -> _Event:
+    async def write_taken(
+        self, connection: Session, author: Author, changes: Sequence[Change], now: datetime
+    ) -> tuple[Written, list[Refusal]]:
+        """Write what can be written of changes, in their order, and tell of the others why not; the transaction goes on.
+
+        For nouns whose every law is checked at once, which are all but the group.
+        """
+        series = await self._begin(connection, author, now)
+        # What is refused is found out beside the log, and forgotten: revisions have no gap, so the others get theirs then.
+        savepoint = connection.transaction()
+        await savepoint.start()
+        events, refusals = await self._events(series, changes)
+        for run in _runs(events):
+            refusals += [Refusal(violation.changes[0], violation) for violation in await _project(connection, run)]
+        if not refusals:
+            written = await _finish(connection, series, events)
+            await savepoint.commit()
+            return written, []
+        await savepoint.rollback()
+        refused = {id(refusal.change) for refusal in refusals}
+        taken = [change for change in changes if id(change) not in refused]
+        return await self.write(connection, author, taken, now), refusals
+
+    async def _begin(self, connection: Session, author: Author, now: datetime) -> _Series:
+        first = int(await connection.fetchval(SQL["read_revision"])) + 1
+        writer_id, source, epoch = await self._writer(connection, now)
+        return _Series(author, now, first, writer_id, source, epoch)
+
+    async def _events(self, series: _Series, changes: Sequence[Change]) -> tuple[list[_Event], list[Refusal]]:
+        """Make the event of each change that can have one."""
+        events: list[_Event] = []
+        refusals: list[Refusal] = []
+        moment = msgspec.to_builtins(series.now)
+        for change in changes:
+            revision = series.first + len(events)
+            after = change.after | {"updated_at": moment, "revision": revision}
+            after.setdefault("created_at", moment)
+            try:
+                events.append(self._event(series, change, after, revision))
+            except Problem as problem:
+                refusals.append(Refusal(change, problem))
+            if len(events) % _SLICE == 0:
+                await asyncio.sleep(0)  # this thread answers checks too
+        return events, refusals
+
+    def _event(self, series: _Series, change: Change, after: dict[str, Any], revision: int) -> _Event:
+        author = series.author
         image = canonical_image(after)
         before = None if change.before is None else canonical_image(change.before)
         event_id = self._new_event_id()
@@ -175,12 +218,12 @@ class Journal:
         )
         leaf = encode_event(
             data=data,
-            epoch=epoch,
+            epoch=series.epoch,
             event_id=event_id,
             kind=change.kind,
-            occurred_at=now,
+            occurred_at=series.now,
             sequence=revision - 1,
-            source=source,
+            source=series.source,
         )
         if len(leaf) > MAX_LEAF_BYTES:
             says = f"makes an event of {len(leaf)} bytes; at most {MAX_LEAF_BYTES}"
@@ -189,7 +232,7 @@ class Journal:
                 f"The {change.noun.words} {after['id']} {says}.",
                 errors=[ProblemError(pointer="", detail=says)],
             )
-        return _Event(change, image, before, event_id, leaf, revision)
+        return _Event(change, after, image, before, event_id, leaf, revision)
 
     async def _writer(self, connection: Session, now: datetime) -> tuple[int, str, int]:
         """Return the writer of change events; its sequence is the revision less one, so it never has a gap."""
@@ -217,46 +260,27 @@ PROJECTING: Final = {name: projecting(noun) for name, noun in NOUNS.items()}
 MAKING: Final = {name: _WRITES["make"].format(table=f"authz.{name}") for name in NOUNS}
 
 
-def canonical_image(row: dict[str, Any]) -> bytes:
-    """Write a row of plain JSON values as its event has it; raises a 400 problem for a value that has no such form."""
+async def _finish(connection: Session, series: _Series, events: Sequence[_Event]) -> Written:
+    """Append the events whose rows are written, put them into the outbox, and tell those who follow."""
+    last = series.first + len(events) - 1
+    if not events:
+        return Written([], last)
     try:
-        return canonical_json(row)
-    except NotCanonical as error:
-        raise Problem(
-            "validation_failed",
-            f"{error.pointer}: {error.detail}.",
-            errors=[ProblemError(pointer=error.pointer, detail=error.detail)],
-        ) from error
+        await connection.execute(SQL["check_deferred"])
+    except asyncpg.IntegrityConstraintViolationError as error:
+        raise Violation(error.constraint_name or "", [event.change for event in events]) from error
+    await _append(connection, series, events)
+    await _send(connection, series.writer_id, events)
+    await connection.fetch(SQL["notify_changes"], str(last))
+    return Written([event.row for event in events], last)
 
 
-def image_of(row: Row) -> dict[str, Any]:
-    """Write a row as plain JSON values, every time in UTC."""
-    return plain_values(msgspec.structs.asdict(row))
-
-
-def plain_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Write values as events do, every time in UTC; raises a 400 problem for a time that has no such form."""
-    return {name: msgspec.to_builtins(_in_utc(name, value)) for name, value in values.items()}
-
-
-def _in_utc(name: str, value: Any) -> Any:
-    if not isinstance(value, datetime):
-        return value
-    try:
-        return value.astimezone(UTC)
-    except OverflowError as error:
-        says = "lies outside the years 1 to 9999"
-        raise Problem(
-            "validation_failed", f"/{name}: {says}.", errors=[ProblemError(pointer=f"/{name}", detail=says)]
-        ) from error
-
-
-async def _append(connection: Session, author: Author, events: Sequence[_Event], now: datetime) -> None:
+async def _append(connection: Session, series: _Series, events: Sequence[_Event]) -> None:
     await connection.execute(
         _WRITES["append_events"],
-        now,
-        author.credential_id,
-        author.request_id,
+        series.now,
+        series.author.credential_id,
+        series.author.request_id,
         [e.revision for e in events],
         [e.event_id for e in events],
         [e.change.kind for e in events],
@@ -269,17 +293,18 @@ async def _append(connection: Session, author: Author, events: Sequence[_Event],
     )
 
 
-async def _project(connection: Session, run: Sequence[_Event]) -> None:
-    """Write the rows of a run; when the database refuses one of several, each is tried by itself to tell which."""
-    if len(run) == 1:
-        return await _project_at_once(connection, run)
+async def _project(connection: Session, run: Sequence[_Event]) -> list[Violation]:
+    """Write those rows of a run that the database takes; those that it refuses are found by halving."""
     try:
         async with connection.transaction():
-            return await _project_at_once(connection, run)
-    except Violation:
-        for event in run:
-            await _project_at_once(connection, [event])
-        raise
+            await _project_at_once(connection, run)
+    except Violation as violation:
+        if len(run) == 1:
+            return [violation]
+    else:
+        return []
+    half = len(run) // 2
+    return [*await _project(connection, run[:half]), *await _project(connection, run[half:])]
 
 
 async def _project_at_once(connection: Session, run: Sequence[_Event]) -> None:
@@ -327,6 +352,8 @@ async def _send(connection: Session, writer_id: int, events: Sequence[_Event]) -
 
 def _runs(events: Sequence[_Event]) -> Iterator[Sequence[_Event]]:
     """Cut events into runs that one statement can project: of one noun, all new or none, no row twice, a move alone."""
+    if not events:
+        return
     start, seen = 0, set[tuple[str, ...]]()
     for index, event in enumerate(events):
         first = events[start].change

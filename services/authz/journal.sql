@@ -11,13 +11,13 @@ from unnest($4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::te
 
 -- name: make
 -- Writes the new rows of a noun as their first events left them.
-insert into {table} select (jsonb_populate_record(null::{table}, image)).* from jsonb_array_elements($1::jsonb) image;
+insert into {table} select * from jsonb_populate_recordset(null::{table}, $1::jsonb);
 
 -- name: project
 -- Writes rows of a noun as later events left them, and tells of each whether it was not there: one that was updated has
 -- the updating transaction in its xmax.
 insert into {table} as t
-select (jsonb_populate_record(null::{table}, image)).* from jsonb_array_elements($1::jsonb) image
+select * from jsonb_populate_recordset(null::{table}, $1::jsonb)
 on conflict ({identity}) do update set
     {assignments}
 returning {identity}, (t.xmax = 0) as is_new;

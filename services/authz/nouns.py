@@ -206,12 +206,24 @@ def stored_form(noun: Noun) -> type[msgspec.Struct]:
 
 def creation_form(noun: Noun) -> type[msgspec.Struct]:
     """Make the Struct of a request to make a row: all that isn't kept by the service; without an id one is made."""
-    fields = [
-        _optional_id(field) if field.name == "id" else (field.name, field.type, *_default(field))
-        for field in msgspec.structs.fields(noun.row)
-        if field.name not in _KEPT | {"space_id"}
-    ]
-    return _body(f"New{noun.title}", f"A {noun.words} to be made; `id` is made when it is left out.", [*fields, REASON])
+    return _body(
+        f"New{noun.title}", f"A {noun.words} to be made; `id` is made when it is left out.", _creation_fields(noun)
+    )
+
+
+def line_form(noun: Noun) -> type[msgspec.Struct]:
+    """Make the Struct of a line of an import: a request to make a row, with its noun and, if it lies in one, its Space."""
+    space = [("space_id", Id)] if noun.in_space else []
+    about = f"A {noun.words} to be made, as a line of an import; `id` is made when it is left out."
+    # Without defaults it is written as it came, by which a key that is given twice is told (shared/web/strict.py).
+    return _body(
+        f"{noun.title}Line",
+        about,
+        [*space, *_creation_fields(noun)],
+        tag_field="noun",
+        tag=noun.name,
+        omit_defaults=True,
+    )
 
 
 def patch_form(noun: Noun) -> type[msgspec.Struct]:
@@ -223,7 +235,16 @@ def patch_form(noun: Noun) -> type[msgspec.Struct]:
     )
 
 
-def _body(name: str, about: str, fields: list[Any]) -> type[msgspec.Struct]:
+def _creation_fields(noun: Noun) -> list[Any]:
+    fields = [
+        _optional_id(field) if field.name == "id" else (field.name, field.type, *_default(field))
+        for field in msgspec.structs.fields(noun.row)
+        if field.name not in _KEPT | {"space_id"}
+    ]
+    return [*fields, REASON]
+
+
+def _body(name: str, about: str, fields: list[Any], **options: Any) -> type[msgspec.Struct]:
     return msgspec.defstruct(
         name,
         fields,
@@ -232,6 +253,7 @@ def _body(name: str, about: str, fields: list[Any]) -> type[msgspec.Struct]:
         forbid_unknown_fields=True,
         omit_defaults=True,
         namespace={"__doc__": about},
+        **options,
     )
 
 

@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from services.authz.journal import GROUP_MOVED, Change, image_of, plain_values
+from services.authz.images import image_of, plain_values
+from services.authz.journal import GROUP_MOVED, Change
 from services.authz.nouns import NOUNS, OF_ROW
 from services.authz.policy import (
     DeclaredGroup,

@@ -238,6 +238,14 @@ select g.path from authz.group g where g.space_id = $1 and g.id = $2;
 select r.id::text from authz.member_role r
 where r.member_id = $1 and r.role_id = $2 and r.scope_anchor_group_id is not distinct from $3 and r.status = 'revoked';
 
+-- name: find_revoked_grants
+-- Returns as JSON those revoked grants that are of one of the given members, roles and anchors, null being an anchor.
+select to_jsonb(r)::text as row
+from unnest($1::text[], $2::text[], $3::text[]) as k (member_id, role_id, scope_anchor_group_id)
+join authz.member_role r on r.member_id = k.member_id and r.role_id = k.role_id
+    and coalesce(r.scope_anchor_group_id::text, '') = coalesce(k.scope_anchor_group_id, '')
+where r.status = 'revoked';
+
 -- name: find_idempotent_answer
 -- Returns what the first request with a key was answered, unless that was kept for long enough.
 select k.request_digest, k.answer::text from authz.idempotency_key k

@@ -23,7 +23,7 @@ from shared.release import SERVICE_VERSION
 from shared.web.answers import problem_from
 from shared.web.context import RequestContext, context_of
 from shared.web.edge import report_problem
-from shared.web.strict import MAX_BODY_BYTES, decode_strict, decoded, demand_json
+from shared.web.strict import JSON, MAX_BODY_BYTES, decode_strict, decoded, demand_json
 
 PUBLIC: Final = "public"
 _DOCUMENT: Final = "/openapi"
@@ -42,7 +42,10 @@ class LeanOperation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StrictRequest(Request[Any, Any, Any]):
-    """A request whose JSON body is decoded strictly into the type that its handler declares as `data`."""
+    """A request whose JSON body is decoded strictly into the type that its handler declares as `data`.
+
+    A handler whose `opt` names another `media` type reads the body by itself; `zstd` bounds a compressed one in bytes.
+    """
 
     _content: bytes | None = None
 
@@ -50,12 +53,14 @@ class StrictRequest(Request[Any, Any, Any]):
         """Return the body, decoded, or raise a 4xx problem: Litestar would take an empty one for no `data` at all."""
         if self._content is None:  # Litestar asks twice: for this, and for `json`
             context, limit = context_of(self.scope), self.route_handler.opt.get("zstd")
-            demand_json(context, zstd=limit is not None)
+            media = self.route_handler.opt.get("media", JSON)
+            demand_json(context, zstd=limit is not None, media=media)
             body = await super().body()
             if limit is not None and (context.content_encoding or b"").lower() == b"zstd":
                 body = decoded(body, limit)
             if not body:
-                raise Problem("malformed_json", "The body is empty; send one JSON document.")
+                document = "one JSON document" if media == JSON else "at least one line"
+                raise Problem("malformed_json", f"The body is empty; send {document}.")
             self._content = body
         return self._content
 

@@ -16,6 +16,7 @@ from shared.web.answers import NO_ID
 from shared.web.context import RequestContext
 
 MAX_BODY_BYTES: Final = 1_048_576
+JSON: Final = "application/json"
 _AT: Final = re.compile(r"^(?P<what>.*?)(?: - at `(?P<where>\$[^`]*)`)?$", re.DOTALL)
 _UNKNOWN: Final = re.compile(r"unknown field `(?P<field>.*)`", re.DOTALL)
 _MISSING: Final = re.compile(r"missing required field `(?P<field>.*)`", re.DOTALL)
@@ -25,10 +26,10 @@ _ENCODER: Final = msgspec.json.Encoder()
 T = TypeVar("T")
 
 
-def demand_json(context: RequestContext, *, zstd: bool = False) -> None:
-    """Raise 415 unless the body is declared as JSON, as it is or in a coding that the route takes.
+def demand_json(context: RequestContext, *, zstd: bool = False, media: str = JSON) -> None:
+    """Raise 415 unless the body is declared as `media`, as it is or in a coding that the route takes.
 
-    An absent Content-Type counts as JSON.
+    An absent Content-Type counts as right.
     """
     coding, content_type = context.content_encoding, context.content_type
     if coding is not None and coding.lower() not in ((b"identity", b"zstd") if zstd else (b"identity",)):
@@ -37,13 +38,14 @@ def demand_json(context: RequestContext, *, zstd: bool = False) -> None:
             f"Content-Encoding is {coding.decode('latin-1')!r}; this route takes {'zstd or none' if zstd else 'none'}.",
             headers=(("accept-encoding", "zstd, identity" if zstd else "identity"),),
         )
-    if content_type is None or content_type == b"application/json":
+    right = media.encode("ascii")
+    if content_type is None or content_type == right:
         return
     media_type, _, parameters = content_type.lower().partition(b";")
-    if media_type.strip() != b"application/json" or parameters.strip() not in (b"", b"charset=utf-8"):
+    if media_type.strip() != right or parameters.strip() not in (b"", b"charset=utf-8"):
         raise Problem(
             "unsupported_media_type",
-            f"Content-Type is {content_type.decode('latin-1')!r}; send application/json, encoded as UTF-8.",
+            f"Content-Type is {content_type.decode('latin-1')!r}; send {media}, encoded as UTF-8.",
         )
 
 

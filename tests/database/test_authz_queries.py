@@ -17,7 +17,7 @@ import pytest
 
 from services.authz import store
 from services.authz.backlog import RelayState
-from services.authz.directory import LISTING, READING
+from services.authz.directory import LISTING, READING, READING_MANY
 from services.authz.journal import _WRITES, MAKING, PROJECTING
 from services.authz.model import ActorIds
 from services.authz.nouns import NOUNS
@@ -65,6 +65,7 @@ STATEMENTS: dict[str, tuple[list[str], list[str]]] = {
     "resource_type_exists": (["text"], ["found"]),
     "find_group_path": (["text", "text"], ["path"]),
     "find_revoked_grant": (["text"] * 3, ["id"]),
+    "find_revoked_grants": (["text[]"] * 3, ["row"]),
     "find_idempotent_answer": (["text", "text", "timestamptz"], ["answer", "request_digest"]),
     "keep_idempotent_answer": (["text", "text", "bytea", "jsonb", "timestamptz"], []),
     "forget_idempotent_answers": (["timestamptz"], []),
@@ -74,6 +75,7 @@ MADE: dict[str, tuple[str, list[str], list[str]]] = {
     **{f"project {n}": (PROJECTING[n], ["jsonb"], ["is_new", *NOUNS[n].identity]) for n in NOUNS},
     **{f"make {n}": (MAKING[n], ["jsonb"], []) for n in NOUNS},
     **{f"read {n}": (READING[n], ["text"] * len(NOUNS[n].identity), ["row"]) for n in NOUNS},
+    **{f"read many {n}": (READING_MANY[n], ["text[]"] * len(NOUNS[n].identity), ["row"]) for n in NOUNS},
     **{
         f"list {n}": (
             LISTING[n],

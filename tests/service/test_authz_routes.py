@@ -52,6 +52,7 @@ ROUTES = [
     *administration(),
     ("GET", "/api/v1/spaces/{space_id}/policy", "authz:read"),
     ("PUT", "/api/v1/spaces/{space_id}/policy", "authz:write"),
+    ("POST", "/api/v1/import", "authz:write"),
     ("POST", "/api/v1/authz/check", "authz:check"),
     ("POST", "/api/v1/authz/explain", "authz:explain"),
     ("GET", "/api/v1/health", PUBLIC),

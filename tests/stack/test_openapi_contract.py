@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -48,7 +49,13 @@ def test_a_service_answers_every_generated_request_as_its_document_says(
         *("--checks", "all", "--exclude-checks", _EXCLUDED),
         *("--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES[service], "--seed", "1", "--no-color"),
     ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    environment = os.environ | {
+        "SCHEMATHESIS_HOOKS": "tests.stack.ndjson",
+        "PYTHONPATH": str(Path(__file__).parents[2]),
+    }
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     counted = re.search(r"(\d+) generated, (\d+) passed", done.stdout)
     assert counted, done.stdout[-2000:]
