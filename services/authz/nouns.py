@@ -215,15 +215,7 @@ def line_form(noun: Noun) -> type[msgspec.Struct]:
     """Make the Struct of a line of an import: a request to make a row, with its noun and, if it lies in one, its Space."""
     space = [("space_id", Id)] if noun.in_space else []
     about = f"A {noun.words} to be made, as a line of an import; `id` is made when it is left out."
-    # Without defaults it is written as it came, by which a key that is given twice is told (shared/web/strict.py).
-    return _body(
-        f"{noun.title}Line",
-        about,
-        [*space, *_creation_fields(noun)],
-        tag_field="noun",
-        tag=noun.name,
-        omit_defaults=True,
-    )
+    return _body(f"{noun.title}Line", about, [*space, *_creation_fields(noun)], tag_field="noun", tag=noun.name)
 
 
 def patch_form(noun: Noun) -> type[msgspec.Struct]:
@@ -245,6 +237,7 @@ def _creation_fields(noun: Noun) -> list[Any]:
 
 
 def _body(name: str, about: str, fields: list[Any], **options: Any) -> type[msgspec.Struct]:
+    # Without defaults it is written as it came, by which a key that is given twice is told (shared/web/strict.py).
     return msgspec.defstruct(
         name,
         fields,

@@ -22,7 +22,7 @@ from services.authz.store import Registry, load_registry
 from shared.db import Session, load_queries
 from shared.problems import Problem, ProblemError
 
-_SQL: Final = load_queries(Path(__file__).with_name("policies.sql"))
+_READS: Final = load_queries(Path(__file__).with_name("policies.sql"))
 _OF_SPACE: Final = ("group", "role", "member", "member_role", "role_permission")
 
 
@@ -64,7 +64,7 @@ class Policies:
         """Return the document that declares a Space as it is, and the revision that it is of."""
         async with self._directory.session(at_least) as session, session.transaction(isolation="repeatable_read"):
             await read_row(session, _space(space_id))
-            revision = int(await session.fetchval(_SQL["read_space_revision"], space_id))
+            revision = int(await session.fetchval(_READS["read_space_revision"], space_id))
             return policy_of(await _read_state(session, space_id)), revision
 
     async def apply(
@@ -125,7 +125,7 @@ class Policies:
             state = await _read_state(connection, space_id)
             changes = next_changes(state, policy, self._new_id, msgspec.to_builtins(now), reason)
             if not changes:
-                return done, state, int(await connection.fetchval(_SQL["read_space_revision"], space_id))
+                return done, state, int(await connection.fetchval(_READS["read_space_revision"], space_id))
             await self._commands.write(connection, author, changes, now)
             done += changes
         raise Problem(
@@ -141,7 +141,7 @@ class Policies:
             # The comparison is work for the processor alone; in a thread, so that checks are answered meanwhile.
             comparison = await asyncio.to_thread(Comparison, before, after, space, registry, now)
             rows = await session.fetch(
-                _SQL["list_resource_classes"], space_id, comparison.types, comparison.has_conditions
+                _READS["list_resource_classes"], space_id, comparison.types, comparison.has_conditions
             )
         resources = [
             ResourceClass(
@@ -163,7 +163,7 @@ def _space(space_id: str) -> Place:
 
 async def _refuse_changed(connection: Session, space_id: str, if_match: str | None) -> int:
     await read_row(connection, _space(space_id))
-    revision = int(await connection.fetchval(_SQL["read_space_revision"], space_id))
+    revision = int(await connection.fetchval(_READS["read_space_revision"], space_id))
     if if_match is not None and if_match.strip() not in {"*", etag(revision)}:
         raise Problem(
             "etag_mismatch",
@@ -177,9 +177,9 @@ async def _refuse_changed(connection: Session, space_id: str, if_match: str | No
 async def _read_state(connection: Session, space_id: str) -> SpaceState:
     rows: dict[str, dict[str, dict[str, Any]]] = {}
     for name in _OF_SPACE:
-        found = await connection.fetch(_SQL["read_rows_of_space"].format(table=f"authz.{name}"), space_id)
+        found = await connection.fetch(_READS["read_rows_of_space"].format(table=f"authz.{name}"), space_id)
         rows[name] = {row["id"]: plain(NOUNS[name], row["row"]) for row in found}
-    found = await connection.fetch(_SQL["read_permissions"])
+    found = await connection.fetch(_READS["read_permissions"])
     rows["permission"] = {row["id"]: plain(NOUNS["permission"], row["row"]) for row in found}
     return SpaceState(space_id=space_id, **rows)
 

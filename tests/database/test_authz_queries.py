@@ -21,6 +21,8 @@ from services.authz.directory import LISTING, READING, READING_MANY
 from services.authz.journal import _WRITES, MAKING, PROJECTING
 from services.authz.model import ActorIds
 from services.authz.nouns import NOUNS
+from services.authz.policies import _OF_SPACE
+from services.authz.policies import _READS as POLICIES
 from services.authz.relay import Commit
 from services.authz.store import SQL, ChangedRow
 from shared.credentials import Credential
@@ -88,6 +90,17 @@ MADE: dict[str, tuple[str, list[str], list[str]]] = {
         _WRITES["append_events"],
         ["timestamptz", "text", "text", "int8[]", "uuid[]", *["text[]"] * 4, "jsonb[]", "jsonb[]", "text[]"],
         [],
+    ),
+    **{
+        f"read {n} of a space": (POLICIES["read_rows_of_space"].format(table=f"authz.{n}"), ["text"], ["id", "row"])
+        for n in _OF_SPACE
+    },
+    "read_permissions": (POLICIES["read_permissions"], [], ["id", "row"]),
+    "read_space_revision": (POLICIES["read_space_revision"], ["text"], ["revision"]),
+    "list_resource_classes": (
+        POLICIES["list_resource_classes"],
+        ["text", "text[]", "bool"],
+        ["resource_type", "group_id", "owner_member_id", "properties", "count", "ids"],
     ),
     "move_below": (_WRITES["move_below"], ["text", "text", "text", "int8", "timestamptz"], []),
 }
