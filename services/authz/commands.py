@@ -15,7 +15,15 @@ import msgspec
 
 from services.authz.directory import Place, read_row
 from services.authz.idempotency import Once, find_answer, keep_answer
-from services.authz.journal import GROUP_MOVED, Author, Change, Journal, Violation, image_of, plain_values
+from services.authz.journal import (
+    GROUP_MOVED,
+    Author,
+    Change,
+    Journal,
+    Violation,
+    image_of,
+    plain_values,
+)
 from services.authz.laws import problem_of
 from services.authz.nouns import NOUNS, OF_ROW, Noun
 from services.authz.rows import Row
@@ -233,9 +241,8 @@ async def _revoked_grant(connection: Session, noun: Noun, image: dict[str, Any])
     """Return the revoked grant of the same role, member and anchor, which alone can be granted again."""
     if noun.name != "member_role":
         return None
-    found = await connection.fetchval(
-        SQL["find_revoked_grant"], image["member_id"], image["role_id"], image["scope_anchor_group_id"]
-    )
+    fields = ("space_id", "member_id", "role_id", "scope_anchor_group_id")
+    found = await connection.fetchval(SQL["find_revoked_grant"], *(image[field] for field in fields))
     if found is None:
         return None
     return await read_row(connection, Place(noun=noun, id=found, space_id=image["space_id"]))
