@@ -21,6 +21,7 @@ from services.authz.journal import (
     Change,
     Journal,
     Violation,
+    canonical_image,
     image_of,
     plain_values,
 )
@@ -102,7 +103,8 @@ class Commands:
                 raise _in_status(place, "revoked", "what is revoked is not changed; make a new one")
             _refuse_expired(place.noun, values, now)
             after = before | plain_values(values)
-            if after == before:
+            # Compared as they are written: to Python 1 is True, and the two are not the same value.
+            if canonical_image(after) == canonical_image(before):
                 return Outcome(data=before, revision=before["revision"])
             change = _changing(place.noun, "updated", before, after, reason)
             return await self._write_one(connection, author, change, now)

@@ -152,15 +152,8 @@ class Journal:
         source: str,
         epoch: int,
     ) -> _Event:
-        try:
-            image = canonical_json(after)
-            before = None if change.before is None else canonical_json(change.before)
-        except NotCanonical as error:
-            raise Problem(
-                "validation_failed",
-                f"{error.pointer}: {error.detail}.",
-                errors=[ProblemError(pointer=error.pointer, detail=error.detail)],
-            ) from error
+        image = canonical_image(after)
+        before = None if change.before is None else canonical_image(change.before)
         event_id = self._new_event_id()
         data = ChangeData(
             actor=ChangeActor(
@@ -225,6 +218,18 @@ MAKING: Final = {name: _WRITES["make"].format(table=f"authz.{name}") for name in
 def image_of(row: Row) -> dict[str, Any]:
     """Write a row as plain JSON values, every time in UTC."""
     return plain_values(msgspec.structs.asdict(row))
+
+
+def canonical_image(image: dict[str, Any]) -> bytes:
+    """Write a row as its event has it; raises a 400 problem for a value that has no such form."""
+    try:
+        return canonical_json(image)
+    except NotCanonical as error:
+        raise Problem(
+            "validation_failed",
+            f"{error.pointer}: {error.detail}.",
+            errors=[ProblemError(pointer=error.pointer, detail=error.detail)],
+        ) from error
 
 
 def plain_values(values: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any, Final
 
 import pytest
@@ -133,6 +134,15 @@ async def test_a_change_that_changes_nothing_is_no_event(authz: RunningAuthz):
     before = written(authz)
     row = await done(authz, "PATCH", f"{API}/users/user_bob", {"display_name": "Bob"})
     assert (row["revision"], written(authz)) == (3, before)
+
+
+async def test_a_change_to_what_python_alone_calls_equal_is_made(authz: RunningAuthz):
+    place = f"{ACME}/resources/invoice/invoice_001"
+    for value in (1, True, [1], [True], 0, False):
+        await done(authz, "PATCH", place, {"properties": {"final": value}})
+        read = await send(authz, "GET", place)
+        assert f'"final":{json.dumps(value)}' in read.text
+    await refused(authz, 400, "validation_failed", "PATCH", place, {"properties": {"final": 0.0}})
 
 
 async def test_a_revoked_grant_is_neither_granted_again_nor_named_through_another_space(authz: RunningAuthz):
