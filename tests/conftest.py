@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from hypothesis import settings
 from psycopg import sql
 
 from shared.embedded.server import EmbeddedPostgres
@@ -30,6 +31,8 @@ from shared.process import is_alive
 PASSWORD: Final = "for-tests-only"
 _OUTSIDE: Final = Path("/var/tmp")  # noqa: S108 - mkdtemp takes no name that others could have prepared
 _SUFFIX: Final = itertools.count(1)
+
+settings.register_profile("thorough", max_examples=2_000)
 
 CloneDatabase = Callable[[str], AbstractContextManager["ServiceDatabase"]]
 

@@ -245,9 +245,8 @@ async def _revoked_grant(connection: Session, noun: Noun, image: dict[str, Any])
     """Return the revoked grant of the same role, member and anchor, which alone can be granted again."""
     if noun.name != "member_role":
         return None
-    found = await connection.fetchval(
-        SQL["find_revoked_grant"], image["member_id"], image["role_id"], image["scope_anchor_group_id"]
-    )
+    fields = ("space_id", "member_id", "role_id", "scope_anchor_group_id")
+    found = await connection.fetchval(SQL["find_revoked_grant"], *(image[field] for field in fields))
     if found is None:
         return None
     return await read_row(connection, Place(noun=noun, id=found, space_id=image["space_id"]))

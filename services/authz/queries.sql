@@ -234,9 +234,10 @@ select exists (select from authz.resource_type t where t.key = $1) as found;
 select g.path from authz.group g where g.space_id = $1 and g.id = $2;
 
 -- name: find_revoked_grant
--- Returns the id of the revoked grant of a role to a member with an anchor, null being one.
+-- Returns the id of the revoked grant of a role to a member of a Space with an anchor, null being one.
 select r.id::text from authz.member_role r
-where r.member_id = $1 and r.role_id = $2 and r.scope_anchor_group_id is not distinct from $3 and r.status = 'revoked';
+where r.space_id = $1 and r.member_id = $2 and r.role_id = $3 and r.scope_anchor_group_id is not distinct from $4
+    and r.status = 'revoked';
 
 -- name: find_revoked_grants
 -- Returns as JSON those revoked grants that are of one of the given members, roles and anchors, null being an anchor.

@@ -66,7 +66,7 @@ STATEMENTS: dict[str, tuple[list[str], list[str]]] = {
     "row_was_made": (["text", "text"], ["found"]),
     "resource_type_exists": (["text"], ["found"]),
     "find_group_path": (["text", "text"], ["path"]),
-    "find_revoked_grant": (["text"] * 3, ["id"]),
+    "find_revoked_grant": (["text"] * 4, ["id"]),
     "find_revoked_grants": (["text[]"] * 3, ["row"]),
     "find_idempotent_answer": (["text", "text", "timestamptz"], ["answer", "request_digest"]),
     "keep_idempotent_answer": (["text", "text", "bytea", "jsonb", "timestamptz"], []),

@@ -143,6 +143,19 @@ async def test_a_value_of_another_kind_is_a_change_though_python_calls_it_equal(
     await refused(authz, 400, "validation_failed", "PATCH", place, {"metadata": {"flag": 0.0}})
 
 
+async def test_a_revoked_grant_is_neither_granted_again_nor_named_through_another_space(authz: RunningAuthz):
+    await done(authz, "POST", f"{API}/spaces", {"id": "space_other", "key": "other", "name": "Other"})
+    await done(authz, "POST", f"{ACME}/member-roles/mr_reviewer_finance_approver/revoke", {"reason": "left"})
+    theirs = {
+        "member_id": "member_finance_reviewer",
+        "role_id": "role_finance_approver",
+        "scope_anchor_group_id": "group_finance",
+    }
+    other = f"{API}/spaces/space_other/member-roles"
+    problem = await refused(authz, 409, "duplicate_key", "POST", other, theirs)
+    assert "mr_reviewer_finance_approver" not in problem["detail"]
+
+
 async def test_a_revoked_grant_can_be_granted_again_and_is_the_same_row(authz: RunningAuthz):
     place = f"{ACME}/member-roles/mr_reviewer_finance_approver"
     await refused(authz, 400, "validation_failed", "POST", f"{place}/revoke", {})
