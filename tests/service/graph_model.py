@@ -160,6 +160,8 @@ class Graph:
 
     def _create(self, command: Command, now: datetime) -> Done:
         noun = command.noun
+        if noun in IN_SPACE and self.with_id("space", command.space_id) is None:
+            raise Refused("not_found")
         row = {"status": "active", "metadata": {}, **DEFAULTS[noun], **timed(command.values)}
         row |= {"id": command.identity[-1]} | ({"space_id": command.space_id} if noun in IN_SPACE else {})
         codes = expired(command, now)
