@@ -28,7 +28,7 @@ def read_cursor(text: str, asked: Mapping[str, str | None], parts: int) -> tuple
         last = tuple(packed[_DIGEST_BYTES:].decode("ascii").split("\n"))
     except (binascii.Error, ValueError) as error:
         raise _invalid("is not a cursor of this service") from error
-    if len(last) != parts or not all(last):
+    if len(last) != parts or not all(part and part.isprintable() for part in last):
         raise _invalid("is not a cursor of this service")
     if packed[:_DIGEST_BYTES] != _digest(asked):
         raise _invalid("belongs to a list with other filters")

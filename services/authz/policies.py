@@ -59,6 +59,7 @@ class Policies:
         self._commands = commands
         self._directory = directory
         self._new_id = new_id
+        self._comparing = asyncio.Lock()
 
     async def export(self, space_id: str, at_least: int = 0) -> tuple[Policy, int]:
         """Return the document that declares a Space as it is, and the revision that it is of."""
@@ -135,26 +136,32 @@ class Policies:
         )
 
     async def _access(self, space_id: str, before: SpaceState, after: SpaceState, now: datetime) -> AccessReport:
-        async with self._directory.session() as session, session.transaction(isolation="repeatable_read"):
+        async with self._directory.session() as session:
             space = await read_row(session, _space(space_id))
             registry: Registry = (await load_registry(session)).value
-            # The comparison is work for the processor alone; in a thread, so that checks are answered meanwhile.
+        # The comparison is work for the processor alone: in a thread, so that checks are answered meanwhile; one at a time,
+        # so that they are answered as soon; and without a session, so that others can read.
+        async with self._comparing:
             comparison = await asyncio.to_thread(Comparison, before, after, space, registry, now)
-            rows = await session.fetch(
-                _SQL["list_resource_classes"], space_id, comparison.types, comparison.has_conditions
-            )
-        resources = [
-            ResourceClass(
-                row["resource_type"],
-                row["group_id"],
-                row["owner_member_id"],
-                msgspec.json.decode(row["properties"]),
-                row["count"],
-                tuple(row["ids"]),
-            )
-            for row in rows
-        ]
-        return await asyncio.to_thread(comparison.report, resources)
+            async with self._directory.session() as session:
+                rows = await session.fetch(
+                    _SQL["list_resource_classes"], space_id, comparison.types, comparison.has_conditions
+                )
+            return await asyncio.to_thread(comparison.report, _classes(rows))
+
+
+def _classes(rows: list[Any]) -> list[ResourceClass]:
+    return [
+        ResourceClass(
+            row["resource_type"],
+            row["group_id"],
+            row["owner_member_id"],
+            msgspec.json.decode(row["properties"]),
+            row["count"],
+            tuple(row["ids"]),
+        )
+        for row in rows
+    ]
 
 
 def _space(space_id: str) -> Place:
