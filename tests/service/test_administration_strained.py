@@ -46,13 +46,14 @@ async def test_it_is_read_and_written_while_others_wait_for_a_revision_to_come(a
 async def test_a_command_that_waits_too_long_for_its_turn_is_told_to_come_back(
     authz: RunningAuthz, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(commands, "TURN_SECONDS", 0.05)
     with psycopg.connect(authz.database.owner_dsn) as other:
         other.execute(LOCK)
         first = asyncio.create_task(send(authz, "POST", MEMBERS, {"display_name": "x"}))
-        await asyncio.sleep(0)
+        await eventually(lambda: somebody_waits(authz))
+        monkeypatch.setattr(commands, "TURN_SECONDS", 0.05)
         answer = await send(authz, "POST", MEMBERS, {"display_name": "y"})
         assert (answer.status_code, answer.json()["code"]) == (503, "database_unavailable")
+    monkeypatch.undo()
     assert (await first).status_code == 201
     assert (await send(authz, "POST", MEMBERS, {"display_name": "y"})).status_code == 201
 
