@@ -7,8 +7,10 @@ resource whose answer can differ: where the member's rules differ, or the groups
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import cached_property
+from itertools import islice
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -39,6 +41,7 @@ from services.authz.store import Registry
 # Evaluations after which the report stops and says so: some ten seconds.
 MAX_EVALUATIONS: Final = 200_000
 MAX_LISTED: Final = 1_000
+MAX_IDS: Final = 100
 _ANYBODY: Final = "anybody"
 
 Action = tuple[str, str]
@@ -162,6 +165,45 @@ class _View:
         return verdict.deny_code or verdict.decision
 
 
+class _Part(NamedTuple):
+    """Resources on which a member has one answer: one of them, how many, and which."""
+
+    one: ResourceClass
+    size: int
+    ids: Callable[[], tuple[str, ...]]
+
+
+class _Alike:
+    """Resources of a type that differ in nothing but their owner, so that a member tells two parts: its own, and others'.
+
+    An owner for each resource is ordinary: members are not asked about each owner's.
+    """
+
+    def __init__(self) -> None:
+        self._of: dict[str | None, ResourceClass] = {}
+        self._size = 0
+
+    def add(self, resource: ResourceClass) -> None:
+        self._of[resource.owner_member_id] = resource
+        self._size += resource.size
+
+    def parts(self, member_id: str) -> Iterator[_Part]:
+        own = self._of.get(member_id)
+        if own is not None:
+            yield _Part(own, own.size, lambda: own.ids)
+        others = self._size - (0 if own is None else own.size)
+        if others:
+            one = next(resource for owner, resource in self._of.items() if owner != member_id)
+            yield _Part(one, others, lambda: tuple(islice(self._ids_of_others(member_id), MAX_IDS)))
+
+    def _ids_of_others(self, member_id: str) -> Iterator[str]:
+        return (id_ for id_, owner in self._ids if owner != member_id)
+
+    @cached_property
+    def _ids(self) -> list[tuple[str, str | None]]:
+        return sorted((id_, owner) for owner, resource in self._of.items() for id_ in resource.ids)
+
+
 class Comparison:
     """Two states of a Space beside each other; `types` are the resource types whose resources must be looked at."""
 
@@ -193,29 +235,23 @@ class Comparison:
 
     def report(self, resources: Iterable[ResourceClass]) -> AccessReport:
         """Decide on all resources of `types`, given by class."""
-        by_type = defaultdict[str, list[ResourceClass]](list)
+        by_type = defaultdict[str, dict[tuple[Any, ...], _Alike]](dict)
         for resource in resources:
-            by_type[resource.resource_type].append(resource)
+            key = (resource.group_id, msgspec.json.encode(resource.properties))
+            by_type[resource.resource_type].setdefault(key, _Alike()).add(resource)
         gained = lost = evaluated = 0
         complete, changes = True, list[AccessChange]()
-        known: dict[tuple[Any, ...], tuple[str, str]] = {}
         for member_id, action in self._touched:
-            for resource in by_type[action[0]]:
-                is_own = resource.owner_member_id == member_id
-                key = (member_id, action, resource.group_id, is_own, msgspec.json.encode(resource.properties))
-                if key not in known:
-                    if evaluated == MAX_EVALUATIONS:
-                        return AccessReport(gained=gained, lost=lost, changes=changes, complete=False)
-                    evaluated += 1
-                    known[key] = (
-                        self._before.answer(member_id, action, self._registry, resource),
-                        self._after.answer(member_id, action, self._registry, resource),
-                    )
-                before, after = known[key]
+            for part in (part for alike in by_type[action[0]].values() for part in alike.parts(member_id)):
+                if evaluated == MAX_EVALUATIONS:
+                    return AccessReport(gained=gained, lost=lost, changes=changes, complete=False)
+                evaluated += 1
+                before = self._before.answer(member_id, action, self._registry, part.one)
+                after = self._after.answer(member_id, action, self._registry, part.one)
                 if (before == "allow") == (after == "allow"):
                     continue
-                gained += resource.size if after == "allow" else 0
-                lost += resource.size if before == "allow" else 0
+                gained += part.size if after == "allow" else 0
+                lost += part.size if before == "allow" else 0
                 if len(changes) == MAX_LISTED:
                     complete = False
                     continue
@@ -226,8 +262,8 @@ class Comparison:
                         action=action[1],
                         before=before,
                         after=after,
-                        count=resource.size,
-                        resource_ids=resource.ids,
+                        count=part.size,
+                        resource_ids=part.ids(),
                     )
                 )
         return AccessReport(gained=gained, lost=lost, changes=changes, complete=complete)

@@ -6,6 +6,7 @@ is refused writes nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from services.authz.directory import Place, demand_space, read_row
+from services.authz.directory import PATIENCE_SECONDS, Place, demand_space, read_row
 from services.authz.idempotency import Once, find_answer, keep_answer
 from services.authz.images import canonical_image, image_of, plain_values
 from services.authz.journal import GROUP_MOVED, Author, Change, Journal, Refusal, Violation, Written
@@ -27,6 +28,10 @@ from shared.problems import Problem, ProblemError, retry_later
 
 # Plans are kept, unlike those of lists: a foreign key asks once for each row.
 COMMAND_PARAMETERS: Final = {"statement_timeout": "15s"}
+# How long a command waits for those before it.
+TURN_SECONDS: Final = 15.0
+# How long it may take itself; those behind it wait, in every process.
+WORK_SECONDS: Final = 60.0
 _DATED: Final = frozenset({"member_role", "user_member"})
 
 Work = Callable[[Session, datetime], Awaitable["Outcome"]]
@@ -50,6 +55,9 @@ class Commands:
     def __init__(self, pool: Pool, *, clock: Clock, new_event_id: Callable[[], str]) -> None:
         self._pool = pool
         self._journal = Journal(clock=clock, new_event_id=new_event_id)
+        # Commands of one process wait for each other here and not at the database: one that waits there holds a session,
+        # and a few of them would hold all, so that nobody could read.
+        self._turn = asyncio.Lock()
 
     async def create(self, author: Author, rows: Sequence[Row]) -> int:
         """Make rows, in the order given, all or none; returns the revision of the last."""
@@ -194,7 +202,29 @@ class Commands:
     async def run(self, work: Work, once: Once | None = None) -> Outcome:
         """Do work alone, in one transaction; with a key, the same request is answered as it was the first time."""
         try:
-            async with self._pool.acquire() as connection, connection.transaction():
+            try:
+                return await self._run_alone(work, once)
+            except Violation as violation:
+                async with self._pool.acquire(timeout=PATIENCE_SECONDS) as connection:
+                    raise await problem_of(connection, violation) from violation
+        except asyncpg.DataError:
+            raise  # a value that no check of ours has found: a fault of this service, not of the database
+        except DATABASE_ERRORS as error:
+            raise retry_later(
+                "database_unavailable",
+                "The change could not be written, or it isn't known whether it was; ask again with the same Idempotency-Key.",
+                log_detail=repr(error),
+            ) from error
+
+    async def _run_alone(self, work: Work, once: Once | None) -> Outcome:
+        async with asyncio.timeout(TURN_SECONDS):
+            await self._turn.acquire()
+        try:
+            async with (
+                asyncio.timeout(WORK_SECONDS),
+                self._pool.acquire(timeout=PATIENCE_SECONDS) as connection,
+                connection.transaction(),
+            ):
                 now = await self._journal.lock(connection)
                 if once is not None:
                     earlier = await find_answer(connection, once, now)
@@ -204,17 +234,8 @@ class Commands:
                 if once is not None:
                     await keep_answer(connection, once, msgspec.to_builtins(outcome), now)
                 return outcome
-        except Violation as violation:
-            async with self._pool.acquire() as connection:
-                raise await problem_of(connection, violation) from violation
-        except asyncpg.DataError:
-            raise  # a value that no check of ours has found: a fault of this service, not of the database
-        except DATABASE_ERRORS as error:
-            raise retry_later(
-                "database_unavailable",
-                "The change could not be written, or it isn't known whether it was; ask again with the same Idempotency-Key.",
-                log_detail=repr(error),
-            ) from error
+        finally:
+            self._turn.release()
 
     async def _write_one(self, connection: Session, author: Author, change: Change, now: datetime) -> Outcome:
         (row,), revision = await self.write(connection, author, [change], now)

@@ -155,6 +155,12 @@ class Directory:
         """Return the page at the cursor, the first one without; raises `invalid_cursor` for one of another list."""
         asked = {"noun": noun.name, "space_id": space_id, **filters}
         after = ("",) * len(noun.identity) if cursor is None else read_cursor(cursor, asked, len(noun.identity))
+        for name, value in filters.items():
+            if value is not None and "\x00" in value:  # which no text in the database holds
+                says = "holds the character NUL; leave it out"
+                raise Problem(
+                    "validation_failed", f"{name}: {says}.", errors=[ProblemError(parameter=name, detail=says)]
+                )
         given = [filters.get(name) for name in (*noun.filters, _STATUS)]
         async with self.session(at_least) as session:
             spaces = [space_id] if noun.in_space else []
@@ -172,18 +178,23 @@ class Directory:
     async def session(self, at_least: int = 0) -> AsyncIterator[Session]:
         """Lend a session that sees a revision at least; raises a 503 problem when there is none."""
         try:
+            # Nobody holds a session while waiting for what is still to come: a few would hold all of them.
+            if at_least > self._tail.revision and await self._newest() < at_least:
+                await self._tail.reach(at_least, PATIENCE_SECONDS)
             async with self._pool.acquire(timeout=PATIENCE_SECONDS) as session:
-                if at_least and await read_revision(session) < at_least:
-                    await self._tail.reach(at_least, PATIENCE_SECONDS)
-                    newest = await read_revision(session)
-                    if newest < at_least:
-                        raise retry_later(
-                            "revision_not_reached",
-                            f"at_least_revision: the newest revision is {newest}, not yet {at_least}; ask again, or for "
-                            "the one that a write has answered.",
-                        )
+                newest = await read_revision(session) if at_least else 0
+                if newest < at_least:
+                    raise retry_later(
+                        "revision_not_reached",
+                        f"at_least_revision: the newest revision is {newest}, not yet {at_least}; ask again, or for the "
+                        "one that a write has answered.",
+                    )
                 yield session
         except DATABASE_ERRORS as error:
             raise retry_later(
                 "database_unavailable", "The permission graph could not be read; ask again.", log_detail=repr(error)
             ) from error
+
+    async def _newest(self) -> int:
+        async with self._pool.acquire(timeout=PATIENCE_SECONDS) as session:
+            return await read_revision(session)

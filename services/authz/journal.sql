@@ -1,5 +1,6 @@
 -- What writes the log of changes and the tables that follow from it. In `make` and `project`, {table}, {identity} and
--- {assignments} are filled for each noun from services/authz/nouns.py; each of them is prepared in a test.
+-- {assignments} are filled for each noun from services/authz/nouns.py; each of them is prepared in a test. A record is asked
+-- for once and whole: `(f(x)).*` would make it anew for every column, twenty times as slow.
 
 -- name: append_events
 -- Appends events of one author to the log of changes, in the order of their revisions.

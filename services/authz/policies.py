@@ -16,13 +16,15 @@ from services.authz.directory import Directory, Place, etag, plain, read_row
 from services.authz.idempotency import Once
 from services.authz.journal import Author, Change
 from services.authz.nouns import NOUNS
-from services.authz.policy import Policy, SpaceState, policy_of, refuse_contradictions
+from services.authz.policy import Policy, Rows, SpaceState, policy_of, refuse_contradictions
 from services.authz.policy_changes import next_changes
 from services.authz.store import Registry, load_registry
 from shared.db import Session, load_queries
 from shared.problems import Problem, ProblemError
 
 _READS: Final = load_queries(Path(__file__).with_name("policies.sql"))
+# Resources that rules tell apart, beyond which a dry run looks at no more and says so.
+MAX_CLASSES: Final = 100_000
 _OF_SPACE: Final = ("group", "role", "member", "member_role", "role_permission")
 
 
@@ -59,13 +61,13 @@ class Policies:
         self._commands = commands
         self._directory = directory
         self._new_id = new_id
+        self._comparing = asyncio.Lock()
 
     async def export(self, space_id: str, at_least: int = 0) -> tuple[Policy, int]:
         """Return the document that declares a Space as it is, and the revision that it is of."""
         async with self._directory.session(at_least) as session, session.transaction(isolation="repeatable_read"):
-            await read_row(session, _space(space_id))
-            revision = int(await session.fetchval(_READS["read_space_revision"], space_id))
-            return policy_of(await _read_state(session, space_id)), revision
+            state, revision = await _begin(session, space_id)
+            return policy_of(state), revision
 
     async def apply(
         self,
@@ -81,8 +83,9 @@ class Policies:
         refuse_contradictions(policy, space_id)
 
         async def work(connection: Session, now: datetime) -> Outcome:
-            await _refuse_changed(connection, space_id, if_match)
-            changes, after, revision = await self._converge(connection, author, space_id, policy, now, reason)
+            state, revision = await _begin(connection, space_id, if_match)
+            changes, after = await self._converge(connection, author, state, policy, now, reason)
+            revision = max(revision, _revision_of(after))
             report = PolicyReport(dry_run=False, revision=revision, changes=_told(changes, after))
             return Outcome(data=msgspec.to_builtins(report), revision=revision)
 
@@ -96,9 +99,9 @@ class Policies:
         known: dict[str, Any] = {}
 
         async def work(connection: Session, now: datetime) -> Outcome:
-            revision = await _refuse_changed(connection, space_id, if_match)
-            known.update(now=now, revision=revision, before=await _read_state(connection, space_id))
-            changes, after, _ = await self._converge(connection, author, space_id, policy, now, reason)
+            state, revision = await _begin(connection, space_id, if_match)
+            known.update(now=now, revision=revision, before=state)
+            changes, after = await self._converge(connection, author, state, policy, now, reason)
             raise _Planned(changes, after)
 
         try:
@@ -114,74 +117,96 @@ class Policies:
         self,
         connection: Session,
         author: Author,
-        space_id: str,
+        state: SpaceState,
         policy: Policy,
         now: datetime,
         reason: str | None,
-    ) -> tuple[list[Change], SpaceState, int]:
+    ) -> tuple[list[Change], SpaceState]:
         done: list[Change] = []
-        # Each turn places a group at least, the last but one does all the rest.
-        for _ in range(len(policy.groups) + 3):
-            state = await _read_state(connection, space_id)
+        # Each turn places a group at least, or does all the rest; no mistake here may hold the lock for ever.
+        for _ in range(2 * len(policy.groups) + 4):
             changes = next_changes(state, policy, self._new_id, msgspec.to_builtins(now), reason)
             if not changes:
-                return done, state, int(await connection.fetchval(_READS["read_space_revision"], space_id))
+                return done, state
             await self._commands.write(connection, author, changes, now)
             done += changes
-        raise Problem(
-            "conflict",
-            "/groups: the moves never end, because groups take each other's places; move one of them out of the way first.",
-            errors=[ProblemError(pointer="/groups", detail="the moves never end")],
-        )
+            if all(change.entity_type == "group" for change in changes):
+                state = state._replace(group=await _read_rows(connection, "group", state.space_id))
+            else:
+                state = await _read_state(connection, state.space_id)
+        raise AssertionError("a policy is reached in as many turns as it has groups")
 
     async def _access(self, space_id: str, before: SpaceState, after: SpaceState, now: datetime) -> AccessReport:
-        async with self._directory.session() as session, session.transaction(isolation="repeatable_read"):
+        async with self._directory.session() as session:
             space = await read_row(session, _space(space_id))
             registry: Registry = (await load_registry(session)).value
-            # The comparison is work for the processor alone; in a thread, so that checks are answered meanwhile.
+        # The comparison is work for the processor alone: in a thread, so that checks are answered meanwhile; one at a time,
+        # so that they are answered as soon; and without a session, so that others can read.
+        async with self._comparing:
             comparison = await asyncio.to_thread(Comparison, before, after, space, registry, now)
-            rows = await session.fetch(
-                _READS["list_resource_classes"], space_id, comparison.types, comparison.has_conditions
-            )
-        resources = [
-            ResourceClass(
-                row["resource_type"],
-                row["group_id"],
-                row["owner_member_id"],
-                msgspec.json.decode(row["properties"]),
-                row["count"],
-                tuple(row["ids"]),
-            )
-            for row in rows
-        ]
-        return await asyncio.to_thread(comparison.report, resources)
+            async with self._directory.session() as session:
+                rows = await session.fetch(
+                    _READS["list_resource_classes"],
+                    space_id,
+                    comparison.types,
+                    comparison.has_conditions,
+                    MAX_CLASSES + 1,
+                )
+            report = await asyncio.to_thread(comparison.report, _classes(rows[:MAX_CLASSES]))
+        return msgspec.structs.replace(report, complete=report.complete and len(rows) <= MAX_CLASSES)
+
+
+def _classes(rows: list[Any]) -> list[ResourceClass]:
+    return [
+        ResourceClass(
+            row["resource_type"],
+            row["group_id"],
+            row["owner_member_id"],
+            msgspec.json.decode(row["properties"]),
+            row["count"],
+            tuple(row["ids"]),
+        )
+        for row in rows
+    ]
 
 
 def _space(space_id: str) -> Place:
     return Place(NOUNS["space"], space_id)
 
 
-async def _refuse_changed(connection: Session, space_id: str, if_match: str | None) -> int:
-    await read_row(connection, _space(space_id))
-    revision = int(await connection.fetchval(_READS["read_space_revision"], space_id))
+async def _begin(connection: Session, space_id: str, if_match: str | None = None) -> tuple[SpaceState, int]:
+    """Read what a policy is about, and the revision that it is of; raises `not_found`, or `etag_mismatch`."""
+    space = await read_row(connection, _space(space_id))
+    state = await _read_state(connection, space_id)
+    revision = max(space["revision"], _revision_of(state))
     if if_match is not None and if_match.strip() not in {"*", etag(revision)}:
         raise Problem(
             "etag_mismatch",
-            f"If-Match is {if_match[:80]}, but the Space {space_id} is at {etag(revision)} now: somebody changed it since. "
-            "Plan again, and see whether it is still what you want.",
+            f"If-Match is {if_match[:80]}, but the policy of the Space {space_id} is at {etag(revision)} now: somebody "
+            "changed it since. Plan again, and see whether it is still what you want.",
             errors=[ProblemError(parameter="If-Match", detail=f"is not {etag(revision)}")],
         )
-    return revision
+    return state, revision
+
+
+def _revision_of(state: SpaceState) -> int:
+    """Return the revision of the last event that a policy could tell of: not of resources, which change all the time."""
+    held = {row["permission_id"] for row in state.role_permission.values()}
+    rows = [row for noun in _OF_SPACE for row in getattr(state, noun).values()]
+    rows += [row for id_, row in state.permission.items() if id_ in held]
+    return max((row["revision"] for row in rows), default=0)
 
 
 async def _read_state(connection: Session, space_id: str) -> SpaceState:
-    rows: dict[str, dict[str, dict[str, Any]]] = {}
-    for name in _OF_SPACE:
-        found = await connection.fetch(_READS["read_rows_of_space"].format(table=f"authz.{name}"), space_id)
-        rows[name] = {row["id"]: plain(NOUNS[name], row["row"]) for row in found}
+    rows = {name: await _read_rows(connection, name, space_id) for name in _OF_SPACE}
     found = await connection.fetch(_READS["read_permissions"])
     rows["permission"] = {row["id"]: plain(NOUNS["permission"], row["row"]) for row in found}
     return SpaceState(space_id=space_id, **rows)
+
+
+async def _read_rows(connection: Session, noun: str, space_id: str) -> Rows:
+    found = await connection.fetch(_READS["read_rows_of_space"].format(table=f"authz.{noun}"), space_id)
+    return {row["id"]: plain(NOUNS[noun], row["row"]) for row in found}
 
 
 def _told(changes: list[Change], after: SpaceState) -> list[PlannedChange]:

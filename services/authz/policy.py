@@ -2,7 +2,8 @@
 
 Groups are told by path (or by id, and then moved to the path), roles by key, members by id, permissions by what they
 allow, grants by member, role and anchor. What is there and not declared is disabled or revoked; what was, and is declared
-again, is restored. Metadata is no part of the document and stays as it is.
+again, is restored. Metadata is no part of the document and stays as it is, and so does what counts for nothing: a grant
+whose member or role is disabled, a permission of a role of which one is.
 """
 
 from __future__ import annotations
@@ -28,11 +29,15 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class DeclaredGroup(Declared, frozen=True, kw_only=True):
-    """A group; one that is named by `id` too is moved when its path is another. `name` is its key unless given."""
+    """A group; one that is named by `id` too is moved when its path is another. `name` is its key unless given.
+
+    A disabled one is declared when something hangs on it: a group below it that isn't disabled, or the anchor of a grant.
+    """
 
     path: GroupPath
     id: Id | None = None
     name: Name | None = None
+    status: Literal["active", "disabled"] = "active"
 
 
 class DeclaredPermission(Declared, frozen=True, kw_only=True):
@@ -132,7 +137,6 @@ def refuse_contradictions(policy: Policy, space_id: str) -> None:
 
 def policy_of(state: SpaceState) -> Policy:
     """Return the document that declares a Space as it is: what is active, in a stable order."""
-    groups = {id_: row for id_, row in state.group.items() if is_active(row)}
     roles = {id_: row for id_, row in state.role.items() if is_active(row)}
     members = {id_: row for id_, row in state.member.items() if is_active(row)}
     held: dict[str, list[DeclaredPermission]] = {id_: [] for id_ in roles}
@@ -140,26 +144,24 @@ def policy_of(state: SpaceState) -> Policy:
         permission = state.permission[row["permission_id"]]
         if is_active(row) and row["role_id"] in held and is_active(permission):
             held[row["role_id"]].append(declared_permission(permission))
+    granted = [row for row in state.member_role.values() if is_active(row) and has_effect(state, row)]
     grants = [
         DeclaredGrant(
             member=row["member_id"],
             role=roles[row["role_id"]]["key"],
-            anchor=groups[anchor]["path"] if (anchor := row["scope_anchor_group_id"]) is not None else None,
+            anchor=state.group[anchor]["path"] if (anchor := row["scope_anchor_group_id"]) is not None else None,
             not_before=msgspec.convert(row["not_before"], Moment | None),
             expires_at=msgspec.convert(row["expires_at"], Moment | None),
         )
-        for row in state.member_role.values()
-        if is_active(row)
-        and row["member_id"] in members
-        and row["role_id"] in roles
-        and (row["scope_anchor_group_id"] is None or row["scope_anchor_group_id"] in groups)
+        for row in granted
     ]
+    groups = _with_those_above(state.group, {row["scope_anchor_group_id"] for row in granted} - {None})
     return Policy(
         version=1,
         space_id=state.space_id,
         groups=tuple(
-            DeclaredGroup(path=row["path"], id=row["id"], name=row["name"])
-            for row in sorted(groups.values(), key=lambda row: row["path"].split("."))
+            DeclaredGroup(path=row["path"], id=row["id"], name=row["name"], status=row["status"])
+            for row in sorted(groups, key=lambda row: row["path"].split("."))
         ),
         roles=tuple(
             DeclaredRole(
@@ -176,6 +178,22 @@ def policy_of(state: SpaceState) -> Policy:
         ),
         grants=tuple(sorted(grants, key=lambda g: (g.member, g.role, g.anchor or ""))),
     )
+
+
+def _with_those_above(groups: Rows, anchors: set[str]) -> list[dict[str, Any]]:
+    """Return the active groups, the anchors of grants, and all that these lie below, active or not."""
+    shown: dict[str, dict[str, Any]] = {}
+    for id_, row in groups.items():
+        at: str | None = id_ if is_active(row) or id_ in anchors else None
+        while at is not None and at not in shown:
+            shown[at] = groups[at]
+            at = groups[at]["parent_group_id"]
+    return list(shown.values())
+
+
+def has_effect(state: SpaceState, grant: dict[str, Any]) -> bool:
+    """Tell whether a grant can count: a disabled anchor doesn't end it, because some scopes ask for none."""
+    return is_active(state.member[grant["member_id"]]) and is_active(state.role[grant["role_id"]])
 
 
 def is_active(row: dict[str, Any]) -> bool:

@@ -16,6 +16,7 @@ from services.authz.policy import (
     Rows,
     SpaceState,
     declared_permission,
+    has_effect,
     is_active,
     meaning_of,
 )
@@ -35,26 +36,42 @@ def next_changes(
     differ = _Differ(state, new_id, now, reason)
     by_path = {row["path"]: row for row in state.group.values()}
     known, made = dict(by_path), list[Change]()
+    goes_to = {group.id: group.path for group in policy.groups if group.id is not None}
+    waiting: dict[str, int] = {}
     for index, group in sorted(enumerate(policy.groups), key=lambda entry: entry[1].path.count(".")):
-        row = by_path.get(group.path) if group.id is None else state.group.get(group.id)
-        if row is None:
+        holder = by_path.get(group.path)
+        row = state.group.get(group.id) if group.id is not None else holder
+        if group.path.rpartition(".")[0] in waiting or (
+            holder is not None and goes_to.get(holder["id"], group.path) != group.path
+        ):
+            waiting[group.path] = index  # for its place, which another group is to leave, or for the group above it
+        elif holder is not None and holder is not row:
+            raise _misplaced(
+                "duplicate_key",
+                index,
+                "id",
+                f"the group {holder['id']} has this path; declare that one, or give it another path first",
+            )
+        elif row is None:
             change = differ.make(differ.group(group, known))
             known[group.path] = change.after
             made.append(change)
-        elif row["path"] == group.path:
-            made += differ.keep("group", row, {} if group.name is None else {"name": group.name})
+        elif row is holder:
+            made += differ.keep("group", row, {} if group.name is None else {"name": group.name}, group.status)
         else:
-            # What is above its new place comes first; and a place that another group has is left to the database to refuse.
+            # What is above its new place comes first.
             return made or [differ.move(row, group.path, by_path)]
-        holder = by_path.get(group.path)
-        if row is None and holder is not None:
-            says = f"the group {holder['id']} has this path; declare that one, or give it another path first"
-            raise Problem(
-                "duplicate_key",
-                f"/groups/{index}/id: {says}.",
-                errors=[ProblemError(pointer=f"/groups/{index}/id", detail=says)],
-            )
+    if waiting and not made:
+        index = min(waiting.values())
+        raise _misplaced(
+            "conflict", index, "path", "groups take each other's places; move one of them out of the way first"
+        )
     return made or [*differ.roles(policy), *differ.members(policy), *differ.grants(policy), *differ.old_groups(policy)]
+
+
+def _misplaced(code: str, index: int, field: str, says: str) -> Problem:
+    pointer = f"/groups/{index}/{field}"
+    return Problem(code, f"{pointer}: {says}.", errors=[ProblemError(pointer=pointer, detail=says)])
 
 
 class _Differ:
@@ -110,16 +127,22 @@ class _Differ:
     def _holdings(self, policy: Policy) -> Iterator[Change]:
         held = {(row["role_id"], row["permission_id"]): row for row in self._state.role_permission.values()}
         declared = set()
-        for role in policy.roles:
-            for permission in role.permissions:
+        for at, role in enumerate(policy.roles):
+            for index, permission in enumerate(role.permissions):
                 allowed = self._permissions.get(meaning_of(permission))
                 if allowed is None:
                     made = PermissionRow(id=self._new_id("perm"), **msgspec.structs.asdict(permission))
                     allowed = self._permissions[meaning_of(permission)] = image_of(made)
                     yield self.make(made)
                 elif not is_active(allowed):
-                    yield from self.keep("permission", allowed, {})
-                    self._permissions[meaning_of(permission)] = allowed | {"status": "active"}
+                    # It is that of other Spaces too, whose answers would change.
+                    says = (
+                        f"the permission {allowed['id']} is disabled for all Spaces; restore it there, or leave it out"
+                    )
+                    pointer = f"/roles/{at}/permissions/{index}"
+                    raise Problem(
+                        "status_conflict", f"{pointer}: {says}.", errors=[ProblemError(pointer=pointer, detail=says)]
+                    )
                 pair = (self._roles[role.key], allowed["id"])
                 declared.add(pair)
                 if pair in held:
@@ -130,9 +153,12 @@ class _Differ:
                             id=self._new_id("rp"), space_id=self._state.space_id, role_id=pair[0], permission_id=pair[1]
                         )
                     )
-        yield from self._drop(
-            "role_permission", self._state.role_permission, declared, lambda row: (row["role_id"], row["permission_id"])
-        )
+        counting = {
+            id_: row
+            for id_, row in self._state.role_permission.items()
+            if is_active(self._state.role[row["role_id"]]) and is_active(self._state.permission[row["permission_id"]])
+        }
+        yield from self._drop("role_permission", counting, declared, lambda row: (row["role_id"], row["permission_id"]))
 
     def members(self, policy: Policy) -> Iterator[Change]:
         for member in policy.members:
@@ -171,7 +197,7 @@ class _Differ:
                 after = row | plain_values(window) | {"status": "active", "revoked_at": None, "revoked_reason": None}
                 yield self._change("member_role", NOUNS["member_role"].made, row, after)
         for row in self._state.member_role.values():
-            if is_active(row) and _granted(row) not in declared:
+            if is_active(row) and _granted(row) not in declared and has_effect(self._state, row):
                 reason = self._reason or UNDECLARED
                 after = row | {"status": "revoked", "revoked_at": self._now, "revoked_reason": reason}
                 yield self._change("member_role", "revoked", row, after, reason)
@@ -182,11 +208,12 @@ class _Differ:
             after=image_of(row), before=None, entity_type=noun.name, kind=noun.kind(noun.made), reason=self._reason
         )
 
-    def keep(self, noun: str, row: dict[str, Any], values: dict[str, Any]) -> Iterator[Change]:
-        """Let a row count, with these values; one that does already is left alone."""
-        after = row | values | {"status": "active"}
+    def keep(self, noun: str, row: dict[str, Any], values: dict[str, Any], status: str = "active") -> Iterator[Change]:
+        """Let a row have these values and count, or not; one that is so already is left alone."""
+        after = row | values | {"status": status}
+        verb = "updated" if row["status"] == status else {"active": "restored", "disabled": "disabled"}[status]
         if after != row:
-            yield self._change(noun, "updated" if is_active(row) else "restored", row, after)
+            yield self._change(noun, verb, row, after)
 
     def _drop(
         self, noun: str, rows: Rows, declared: set[Any], key: Callable[[dict[str, Any]], Any]

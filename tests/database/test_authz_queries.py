@@ -96,10 +96,9 @@ MADE: dict[str, tuple[str, list[str], list[str]]] = {
         for n in _OF_SPACE
     },
     "read_permissions": (POLICIES["read_permissions"], [], ["id", "row"]),
-    "read_space_revision": (POLICIES["read_space_revision"], ["text"], ["revision"]),
     "list_resource_classes": (
         POLICIES["list_resource_classes"],
-        ["text", "text[]", "bool"],
+        ["text", "text[]", "bool", "int8"],
         ["resource_type", "group_id", "owner_member_id", "properties", "count", "ids"],
     ),
     "move_below": (_WRITES["move_below"], ["text", "text", "text", "int8", "timestamptz"], []),

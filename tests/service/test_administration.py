@@ -198,6 +198,17 @@ async def test_every_write_names_a_revision_that_reads_and_checks_can_ask_for(au
     assert (await waiting).json()["data"] == restored
 
 
+async def test_true_in_the_place_of_one_is_a_change(authz: RunningAuthz):
+    place = f"{ACME}/resources/invoice/invoice_001"
+    await done(authz, "PATCH", place, {"properties": {"paid": 1, "lines": [0]}})
+    row = await done(authz, "PATCH", place, {"properties": {"paid": True, "lines": [False]}})
+    assert row["properties"] == {"paid": True, "lines": [False]}
+    assert row["properties"]["paid"] is True
+    assert last_event(authz)["after"]["properties"]["lines"] == [False]
+    assert (await done(authz, "PATCH", place, {"properties": {"paid": True, "lines": [False]}})) == row
+    await refused(authz, 400, "validation_failed", "PATCH", place, {"properties": {"paid": True, "lines": [0.0]}})
+
+
 async def test_a_row_of_another_space_is_not_found_there(authz: RunningAuthz):
     await done(authz, "POST", f"{API}/spaces", {"id": "space_other", "key": "other", "name": "Other"})
     other = f"{API}/spaces/space_other"

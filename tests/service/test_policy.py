@@ -269,3 +269,68 @@ async def test_a_policy_planned_on_what_was_changed_since_is_refused(authz: Runn
     del policy["space_id"]
     await refused(authz, 404, "not_found", "PUT", f"{API}/spaces/nowhere/policy", policy)
     await refused(authz, 404, "not_found", "GET", f"{API}/spaces/nowhere/policy")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"{ACME}/groups/group_finance",
+        f"{ACME}/groups/group_finance_apac",
+        f"{ACME}/members/{REVIEWER}",
+        f"{ACME}/roles/role_finance_approver",
+        "permission",
+    ],
+)
+async def test_what_is_exported_of_a_space_with_something_disabled_changes_nothing(authz: RunningAuthz, path: str):
+    if path == "permission":
+        path = f"{API}/permissions/{(await send(authz, 'GET', f'{API}/permissions')).json()['data'][0]['id']}"
+    await done(authz, "POST", f"{path}/disable", {})
+    policy = await exported(authz)
+    assert (await done(authz, "PUT", POLICY, policy))["changes"] == []
+    await done(authz, "POST", f"{path}/restore", {})
+    assert (await done(authz, "PUT", POLICY, await exported(authz)))["changes"] == []
+
+
+async def test_a_group_declared_disabled_is_disabled_with_what_lies_below_it_left_as_it_is(authz: RunningAuthz):
+    policy = await exported(authz)
+    policy["groups"][0]["status"] = "disabled"
+    policy["groups"].append({"path": "old", "status": "disabled"})
+    report = await done(authz, "PUT", POLICY, policy)
+    assert {(change["kind"], change["label"]) for change in report["changes"]} == {
+        ("group.disabled", "finance"),
+        ("group.created", "old"),
+        ("group.disabled", "old"),
+    }
+    assert (await done(authz, "PUT", POLICY, policy))["changes"] == []
+
+
+async def test_a_permission_that_is_disabled_for_all_spaces_is_not_restored_by_the_policy_of_one(authz: RunningAuthz):
+    policy = await exported(authz)
+    for permission in (await send(authz, "GET", f"{API}/permissions")).json()["data"]:
+        await done(authz, "POST", f"{API}/permissions/{permission['id']}/disable", {})
+    for path in (POLICY, DRY):
+        problem = await refused(authz, 409, "status_conflict", "PUT", path, policy)
+        assert problem["errors"][0]["pointer"] == "/roles/0/permissions/0"
+
+
+async def test_a_group_leaves_its_place_before_another_takes_it(authz: RunningAuthz):
+    policy = await exported(authz)
+    for group in policy["groups"]:
+        group["path"] = f"legal.{group['path']}" if group["path"].startswith("finance") else group["path"]
+    policy["grants"][0]["anchor"] = "legal.finance"
+    policy["groups"].append({"path": "finance", "name": "The new one"})
+    report = await done(authz, "PUT", POLICY, policy)
+    assert [(change["kind"], change["label"]) for change in report["changes"]] == [
+        ("group.moved", "legal.finance"),
+        ("group.created", "finance"),
+    ]
+    chain: dict[str, Any] = {"version": 1, "roles": [], "members": [], "grants": []}
+    chain["groups"] = [{"path": "a", "id": "g_1"}, {"path": "b", "id": "g_2"}]
+    await done(authz, "PUT", POLICY, chain)
+    chain["groups"] = [{"path": "b", "id": "g_1"}, {"path": "c", "id": "g_2"}]
+    report = await done(authz, "PUT", POLICY, chain)
+    assert [change["label"] for change in report["changes"]] == ["c", "b"]
+    chain["groups"] = [{"path": "c", "id": "g_1"}, {"path": "b", "id": "g_2"}]
+    problem = await refused(authz, 409, "conflict", "PUT", POLICY, chain)
+    assert problem["errors"][0]["pointer"] == "/groups/0/path"
+    assert compare_projections(authz.database.owner_dsn).differences == []
