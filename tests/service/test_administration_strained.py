@@ -76,7 +76,7 @@ async def test_a_refusal_that_can_not_be_put_into_words_is_to_be_asked_again(
     tell = commands.problem_of
 
     async def cut_off(*broken: Any) -> Any:
-        authz.cut("administration")
+        authz.cut("commands")
         return await tell(*broken)
 
     monkeypatch.setattr(commands, "problem_of", cut_off)

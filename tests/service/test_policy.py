@@ -49,7 +49,8 @@ async def test_what_is_exported_declares_the_space_as_it_is(authz: RunningAuthz)
     policy = await exported(authz)
     before = written(authz)
     report = await done(authz, "PUT", POLICY, policy)
-    assert (report["changes"], report["revision"], report["dry_run"]) == ([], 36, False)
+    # Of what a policy is about: the last two events are a resource's and the end of a binding.
+    assert (report["changes"], report["revision"], report["dry_run"]) == ([], 33, False)
     assert written(authz) == before
 
 
@@ -258,6 +259,8 @@ async def test_it_is_all_or_nothing(authz: RunningAuthz):
 async def test_a_policy_planned_on_what_was_changed_since_is_refused(authz: RunningAuthz):
     etag = (await send(authz, "GET", POLICY)).headers["etag"]
     policy = changed(await exported(authz))
+    # Resources come and go all the time, and are no part of it.
+    await done(authz, "POST", f"{ACME}/resources", {"resource_type": "invoice", "id": "busy"})
     planned = await send(authz, "PUT", DRY, policy, if_match=etag)
     assert (planned.status_code, planned.headers["etag"]) == (200, etag)
     await done(authz, "PATCH", f"{ACME}/groups/group_legal", {"name": "Law"})

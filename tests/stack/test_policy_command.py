@@ -36,11 +36,11 @@ def edited(file: Path) -> dict[str, Any]:
 
 def test_a_file_is_planned_applied_and_then_there_is_nothing_left_to_do(file: Path, capsys) -> None:
     assert main(["policy", "plan", str(file)]) == 0
-    assert f"✓ {SPACE} is as declared (revision 36)." in capsys.readouterr().out
+    assert f"✓ {SPACE} is as declared (revision 33)." in capsys.readouterr().out
     policy = edited(file)
     assert main(["policy", "plan", str(file)]) == 1
     printed = capsys.readouterr().out
-    assert "space_acme, at revision 36: 3 changes" in printed
+    assert "space_acme, at revision 33: 3 changes" in printed
     assert "+ member.created           member_auditor" in printed
     assert "- member_role.revoked      finance_approver to member_finance_reviewer at finance" in printed
     assert "Access: 5 gained, 5 lost" in printed
