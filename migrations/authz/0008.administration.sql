@@ -25,7 +25,6 @@ create table authz.idempotency_key (
 );
 create index idempotency_key_created_idx on authz.idempotency_key (created_at);
 grant select, insert, update, delete on authz.idempotency_key to authz_app;
-grant select on authz.idempotency_key to authz_reader;
 
 -- Built within the transaction: before the first release the tables are small, and a half-built index is worse than a wait.
 -- squawk-ignore-file require-concurrent-index-creation
