@@ -64,9 +64,9 @@ def test_nobody_else_has_any_right(app):
     assert not usage
 
 
-@pytest.mark.parametrize("table", sorted(APP))
+@pytest.mark.parametrize("table", sorted(APP.keys() - {"idempotency_key"}))
 @pytest.mark.parametrize("statement", ["delete from authz.{}", "delete from authz.{} where false", "truncate authz.{}"])
-def test_the_service_can_delete_nothing(app, table, statement):
+def test_the_service_can_delete_nothing_but_kept_answers(app, table, statement):
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         app.execute(statement.format(f'"{table}"'))
 
