@@ -25,7 +25,7 @@ def main(
     rows
         How many resources `import` imports.
     full
-        Let `worlds` be as large as it gets: ten million resources, over half an hour and 18 GB of disk.
+        Let `worlds` be as large as it gets: ten million resources, twenty minutes and 18 GB of disk.
     """
     for name, measure in (
         ("check", check.measure),
