@@ -13,53 +13,32 @@ import msgspec
 from litestar import Request, Response, get, patch, post
 from litestar.constants import RESERVED_KWARGS
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import HeaderParameter, JSONBody, PathParameter, QueryParameter
+from litestar.params import JSONBody, QueryParameter
 
 from services.authz.commands import Commands, Outcome, given_values
-from services.authz.directory import Directory, Place, etag
-from services.authz.idempotency import Once, once_for
-from services.authz.journal import Author
+from services.authz.directory import Directory, Place
 from services.authz.nouns import FORMS, NOUNS, Noun, creation_form, patch_form
+from services.authz.routes.administration import (
+    API,
+    AtLeast,
+    IdempotencyKey,
+    IfMatch,
+    PathId,
+    answered,
+    author_of,
+    once_of,
+)
 from services.authz.rows import GroupKey, Prose
-from shared.canonical import MAX_INTEGER
 from shared.envelope import whole
-from shared.identifiers import ID_PATTERN, Id, new_id
+from shared.identifiers import Id, new_id
 from shared.web.answers import Answer, Listing, Page
 from shared.web.context import context_of
 
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
-API: Final = "/api/v1"
-_ID: Final = ID_PATTERN.replace("$", r"\Z")
-PathId = Annotated[str, PathParameter(pattern=_ID)]
 Limit = Annotated[int, QueryParameter(ge=1, le=MAX_LIMIT, description="most rows on a page")]
 CursorText = Annotated[
     str | None, QueryParameter(max_length=600, description="where the page begins: `next_cursor` of the page before")
-]
-AtLeast = Annotated[
-    int,
-    QueryParameter(
-        name="at_least_revision",
-        ge=0,
-        le=MAX_INTEGER,
-        description="what is read is of this revision or later; 503 `revision_not_reached` when it doesn't come in 2 s",
-    ),
-]
-IfMatch = Annotated[
-    str | None,
-    HeaderParameter(
-        name="If-Match", max_length=1_000, description="the row's `ETag` as it was read; 412 when it changed since"
-    ),
-]
-IdempotencyKey = Annotated[
-    str | None,
-    HeaderParameter(
-        name="Idempotency-Key",
-        min_length=1,
-        max_length=255,
-        pattern=r"^[\x21-\x7e]+\Z",
-        description="the same key and request again, within a day, is answered as it was at first, and done once",
-    ),
 ]
 _UNNAMED: Final = inspect.Parameter.KEYWORD_ONLY
 
@@ -112,7 +91,7 @@ def _handlers_of(noun: Noun, commands: Commands, directory: Directory) -> list[H
 
     async def read(request: Request[Any, Any, Any], **given: Any) -> Any:
         found = await directory.get(_place(noun, given), given["at_least_revision"])
-        return _answered(request, found, found.revision)
+        return answered(request, found, revision=found.revision)
 
     async def create(request: Request[Any, Any, Any], data: Any, **given: Any) -> Any:
         names = [name for name in data.__struct_fields__ if name != "reason"]
@@ -273,42 +252,12 @@ def _place(noun: Noun, given: dict[str, Any]) -> Place:
     return Place(noun, given[own], space_id, given["resource_type"] if resource_type else None)
 
 
-def author_of(request: Request[Any, Any, Any]) -> Author:
-    """Return who makes the change that a request asks for."""
-    context = context_of(request.scope)
-    return Author(
-        credential_id=context.credential_id,
-        ip=context.ip,
-        request_id=context.request_id,
-        trace_id=context.trace_id,
-        user_agent=context.user_agent,
-    )
-
-
-async def once_of(request: Request[Any, Any, Any], key: str | None) -> Once | None:
-    """Return what the Idempotency-Key of a request stands for; None without one."""
-    if key is None:
-        return None
-    # If-Match is part of what is asked: the same body under another condition is another request.
-    condition = request.headers.get("if-match", "").encode("latin-1", "replace")
-    body = condition + b"\n" + await request.body()
-    asked = f"{request.scope['path']}?{request.scope['query_string'].decode('latin-1')}"
-    return once_for(context_of(request.scope).credential_id or "", key, request.method, asked, body)
-
-
-def _answered(
-    request: Request[Any, Any, Any], data: Any, revision: int, status: int = 200, **headers: str
-) -> Response[Any]:
-    answer = Answer(data=data, request_id=context_of(request.scope).request_id)
-    return Response(
-        answer, status_code=status, headers={"etag": etag(revision), "cache-control": "no-store", **headers}
-    )
-
-
 def _done(request: Request[Any, Any, Any], noun: Noun, outcome: Outcome, status: int = 200) -> Response[Any]:
     row = msgspec.convert(outcome.data, FORMS[noun.name])
-    headers = {"idempotency-replayed": "true"} if outcome.is_repeated else {}
+    headers = {}
     if status == 201:
         place = "/".join(outcome.data[field] for field in noun.identity)
         headers["location"] = f"{request.scope['path']}/{place}"
-    return _answered(request, row, outcome.data["revision"], status, **headers)
+    return answered(
+        request, row, revision=outcome.data["revision"], is_repeated=outcome.is_repeated, status=status, **headers
+    )

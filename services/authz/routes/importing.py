@@ -11,9 +11,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 
 from services.authz.importing import IMPORTED, MAX_DECODED_BYTES, MAX_LINES, Importing, ImportReport
-from services.authz.routes.directory import API, IdempotencyKey, author_of, once_of
+from services.authz.routes.administration import API, IdempotencyKey, answered, author_of, once_of
 from shared.web.answers import Answer
-from shared.web.context import context_of
 
 IMPORT_PATH: Final = f"{API}/import"
 NDJSON: Final = "application/x-ndjson"
@@ -56,10 +55,6 @@ def import_handlers(importing: Importing) -> list[HTTPRouteHandler]:
         """
         once = await once_of(request, idempotency_key)
         outcome = await importing.write(author_of(request), await request.body(), once)
-        answer = Answer(
-            data=msgspec.convert(outcome.data, ImportReport), request_id=context_of(request.scope).request_id
-        )
-        headers = {"idempotency-replayed": "true"} if outcome.is_repeated else {}
-        return Response(answer, headers={"cache-control": "no-store", **headers})
+        return answered(request, msgspec.convert(outcome.data, ImportReport), is_repeated=outcome.is_repeated)
 
     return [import_rows]

@@ -9,12 +9,19 @@ from litestar import Request, Response, get, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody, QueryParameter
 
-from services.authz.directory import etag
 from services.authz.policies import Policies, PolicyReport
 from services.authz.policy import Policy
-from services.authz.routes.directory import API, AtLeast, IdempotencyKey, IfMatch, PathId, author_of, once_of
+from services.authz.routes.administration import (
+    API,
+    AtLeast,
+    IdempotencyKey,
+    IfMatch,
+    PathId,
+    answered,
+    author_of,
+    once_of,
+)
 from shared.web.answers import Answer
-from shared.web.context import context_of
 
 # A body is 1 MiB at most on its way; in Zstandard that holds the policy of some hundred thousand members.
 MAX_POLICY_BYTES: Final = 16 * 1024 * 1024
@@ -46,7 +53,7 @@ def policy_handlers(policies: Policies) -> list[HTTPRouteHandler]:
     ) -> Response[Answer[Policy]]:
         """Returns the document that declares the Space as it is: its active groups, roles, members and grants."""
         policy, revision = await policies.export(space_id, at_least_revision)
-        return _answered(request, policy, revision)
+        return answered(request, policy, revision=revision)
 
     @put(
         _PATH,
@@ -68,16 +75,10 @@ def policy_handlers(policies: Policies) -> list[HTTPRouteHandler]:
         author = author_of(request)
         if dry_run:
             planned = await policies.plan(author, space_id, data, reason=reason, if_match=if_match)
-            return _answered(request, planned, planned.revision)
+            return answered(request, planned, revision=planned.revision)
         once = await once_of(request, idempotency_key)
         outcome = await policies.apply(author, space_id, data, reason=reason, if_match=if_match, once=once)
-        headers = {"idempotency-replayed": "true"} if outcome.is_repeated else {}
         report = msgspec.convert(outcome.data, PolicyReport)
-        return _answered(request, report, report.revision, **headers)
+        return answered(request, report, revision=report.revision, is_repeated=outcome.is_repeated)
 
     return [get_policy, put_policy]
-
-
-def _answered(request: Request[Any, Any, Any], data: Any, revision: int, **headers: str) -> Response[Any]:
-    answer = Answer(data=data, request_id=context_of(request.scope).request_id)
-    return Response(answer, headers={"etag": etag(revision), "cache-control": "no-store", **headers})
