@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
+
+from shared.ctl.first_fault import FirstFault
 
 # code -> (why it matters, what to do next)
 FAULTS: Final[dict[str, tuple[str, str]]] = {
@@ -40,28 +42,10 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-class Disagreement(msgspec.Struct, frozen=True, kw_only=True):
-    """The first of `total` faults of a kind: where, and what was seen there."""
+class Disagreement(FirstFault, frozen=True, kw_only=True):
+    """A way in which a recorded decision and what is derived part."""
 
-    code: str
-    seen: str
-    subject: str
-    total: int = 1
-
-    @property
-    def why(self) -> str:
-        """Why it matters."""
-        return FAULTS[self.code][0]
-
-    @property
-    def remedy(self) -> str:
-        """What to do next."""
-        return FAULTS[self.code][1]
-
-    def describe(self) -> dict[str, Any]:
-        """Return it for a machine."""
-        fields: dict[str, Any] = msgspec.structs.asdict(self)
-        return fields | {"why": self.why, "next": self.remedy}
+    kinds = FAULTS
 
 
 class Tally:

@@ -16,6 +16,7 @@ import psycopg
 from psycopg import IsolationLevel, sql
 from psycopg.rows import dict_row
 
+from shared.ctl.first_fault import FirstFault
 from shared.ctl.group_replay import replay_groups
 from shared.db import load_queries
 from shared.migrations.errors import CannotCompare
@@ -65,28 +66,10 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
 }
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """The first of `total` faults of a kind: where, and what was seen there."""
+class Difference(FirstFault, frozen=True, kw_only=True):
+    """A way in which tables and events part."""
 
-    code: str
-    seen: str
-    subject: str
-    total: int
-
-    @property
-    def why(self) -> str:
-        """Why it matters."""
-        return FAULTS[self.code][0]
-
-    @property
-    def remedy(self) -> str:
-        """What to do next."""
-        return FAULTS[self.code][1]
-
-    def describe(self) -> dict[str, Any]:
-        """Return it for a machine."""
-        fields: dict[str, Any] = msgspec.structs.asdict(self)
-        return fields | {"why": self.why, "next": self.remedy}
+    kinds = FAULTS
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
