@@ -109,6 +109,11 @@ class Problem(Exception):
         )
 
 
+def problem_at(code: str, pointer: str, says: str) -> Problem:
+    """Make the refusal of one place of the body; `says` goes on after its JSON pointer, without a full stop."""
+    return Problem(code, f"{pointer}: {says}.", errors=[ProblemError(pointer=pointer, detail=says)])
+
+
 def retry_later(code: str, detail: str, seconds: int = 1, *, log_detail: str | None = None) -> Problem:
     """Make a 503 that tells the client when to come back."""
     return Problem(code, detail, headers=(("retry-after", str(seconds)),), log_detail=log_detail)

@@ -28,7 +28,7 @@ from services.authz.model import (
 )
 from shared.canonical import MAX_INTEGER, NotCanonical, canonical_json
 from shared.identifiers import Id
-from shared.problems import Problem, ProblemError
+from shared.problems import Problem, problem_at
 from shared.web.strict import decode_strict
 
 MAX_GRANTS: Final = 1_000
@@ -322,4 +322,4 @@ def _or(value: Any, default: Any) -> Any:
 
 def invalid(pointer: str, detail: str) -> Problem:
     """Make the 400 problem of one field."""
-    return Problem("validation_failed", f"{pointer}: {detail}.", errors=[ProblemError(pointer=pointer, detail=detail)])
+    return problem_at("validation_failed", pointer, detail)

@@ -14,9 +14,9 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from services.authz.directory import PATIENCE_SECONDS, Place, demand_space, read_row
+from services.authz.directory import PATIENCE_SECONDS, Place, demand_space, plain, read_row
 from services.authz.idempotency import Once, find_answer, keep_answer
-from services.authz.images import canonical_image, image_of, plain_values
+from services.authz.images import image_of, is_same, plain_values
 from services.authz.journal import GROUP_MOVED, Author, Change, Journal, Refusal, Violation, Written
 from services.authz.laws import problem_of
 from services.authz.nouns import NOUNS, OF_ROW, Noun
@@ -24,7 +24,7 @@ from services.authz.rows import Row
 from services.authz.store import SQL
 from shared.clock import Clock
 from shared.db import DATABASE_ERRORS, Pool, Session
-from shared.problems import Problem, ProblemError, retry_later
+from shared.problems import Problem, problem_at, retry_later
 
 # Plans are kept, unlike those of lists: a foreign key asks once for each row.
 COMMAND_PARAMETERS: Final = {"statement_timeout": "15s"}
@@ -107,8 +107,7 @@ class Commands:
                 raise _in_status(place, "revoked", "what is revoked is not changed; make a new one")
             refuse_expired(place.noun, values, now)
             after = before | plain_values(values)
-            # As they are written, for 1 and true and 1.0 are equal to Python.
-            if canonical_image(after) == canonical_image(before):
+            if is_same(after, before):
                 return Outcome(data=before, revision=before["revision"])
             change = _changing(place.noun, "updated", before, after, reason)
             return await self._write_one(connection, author, change, now)
@@ -176,8 +175,8 @@ class Commands:
             after = before | values
             after["path"] = await _path_below(connection, after, after["parent_group_id"])
             if f"{after['path']}.".startswith(f"{before['path']}.") and after["path"] != before["path"]:
-                raise _field(
-                    "group_cycle", "parent_group_id", f"{after['parent_group_id']!r} lies at or below the group"
+                raise problem_at(
+                    "group_cycle", "/parent_group_id", f"{after['parent_group_id']!r} lies at or below the group"
                 )
             if after == before:
                 return Outcome(data=before, revision=before["revision"])
@@ -266,24 +265,20 @@ async def _revoked_grant(connection: Session, noun: Noun, image: dict[str, Any])
     """Return the revoked grant of the same role, member and anchor, which alone can be granted again."""
     if noun.name != "member_role":
         return None
-    fields = ("space_id", "member_id", "role_id", "scope_anchor_group_id")
-    found = await connection.fetchval(SQL["find_revoked_grant"], *(image[field] for field in fields))
-    if found is None:
-        return None
-    return await read_row(connection, Place(noun=noun, id=found, space_id=image["space_id"]))
+    grant = [[image[field]] for field in ("space_id", "member_id", "role_id", "scope_anchor_group_id")]
+    found = await connection.fetchval(SQL["find_revoked_grants"], *grant)
+    return None if found is None else plain(noun, found)
 
 
 def refuse_expired(noun: Noun, values: Mapping[str, Any], now: datetime) -> None:
     """Raise a 422 problem for a grant or binding that is over before it begins."""
     expires_at = values.get("expires_at")
     if noun.name in _DATED and expires_at is not None and expires_at < now:
-        raise _field(
-            "expires_in_the_past", "expires_at", f"{expires_at.isoformat()} is over already; give a later time, or none"
+        raise problem_at(
+            "expires_in_the_past",
+            "/expires_at",
+            f"{expires_at.isoformat()} is over already; give a later time, or none",
         )
-
-
-def _field(code: str, field: str, says: str) -> Problem:
-    return Problem(code, f"/{field}: {says}.", errors=[ProblemError(pointer=f"/{field}", detail=says)])
 
 
 def _in_status(place: Place, status: str, what: str) -> Problem:

@@ -93,13 +93,7 @@ async def read_row(connection: Session, place: Place, if_match: str | None = Non
             f"There is no {place.noun.words} {'/'.join(place.identity)}{within}.",
             errors=[ProblemError(parameter=f"{place.noun.name}_id", detail=f"names no {place.noun.words}{within}")],
         )
-    if if_match is not None and not _matches(if_match, row["revision"]):
-        raise Problem(
-            "etag_mismatch",
-            f"If-Match is {if_match[:80]}, but the {place.noun.words} {place.id} is at {etag(row['revision'])} now: somebody "
-            "changed it since. Read it again, and see whether your change is still what you want.",
-            errors=[ProblemError(parameter="If-Match", detail=f"is not {etag(row['revision'])}")],
-        )
+    demand_match(if_match, row["revision"], f"the {place.noun.words} {place.id}")
     return row
 
 
@@ -124,9 +118,16 @@ def etag(revision: int) -> str:
     return f'"{revision}"'
 
 
-def _matches(if_match: str, revision: int) -> bool:
-    tags = [tag.strip() for tag in if_match.split(",")]
-    return "*" in tags or etag(revision) in tags
+def demand_match(if_match: str | None, revision: int, subject: str) -> None:
+    """Raise `etag_mismatch` unless a condition is met by what is at this revision; no condition is met by anything."""
+    tags = [] if if_match is None else [tag.strip() for tag in if_match.split(",")]
+    if if_match is not None and "*" not in tags and etag(revision) not in tags:
+        raise Problem(
+            "etag_mismatch",
+            f"If-Match is {if_match[:80]}, but {subject} is at {etag(revision)} now: somebody changed it since. Read it "
+            "again, and see whether your change is still what you want.",
+            errors=[ProblemError(parameter="If-Match", detail=f"is not {etag(revision)}")],
+        )
 
 
 class Directory:

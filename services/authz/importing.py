@@ -16,7 +16,7 @@ import msgspec
 from services.authz.commands import Commands, Outcome, making, refuse_expired
 from services.authz.directory import READING_MANY, plain
 from services.authz.idempotency import Once
-from services.authz.images import plain_values
+from services.authz.images import is_same, plain_values
 from services.authz.journal import Author, Change, Violation
 from services.authz.laws import problem_of
 from services.authz.nouns import NOUNS, Noun, line_form
@@ -232,10 +232,9 @@ class _Batch:
         before = None
         for grant in _grants(line):
             before = self._revoked.get(grant)
-        if before is not None and before["space_id"] == image["space_id"]:
+        if before is not None:
             image |= {"id": before["id"], "created_at": before["created_at"]}
-            return making(noun, image, form.reason, before)
-        return making(noun, image, form.reason)
+        return making(noun, image, form.reason, before)
 
     async def _flush(self) -> None:
         """Write what is pending."""
@@ -266,7 +265,7 @@ def _grants(line: Line) -> Iterator[Identity]:
     """Tell which grant a line is about, if it is about one."""
     if line.noun.name == "member_role":
         form = line.form
-        yield ("grant", form.member_id, form.role_id, form.scope_anchor_group_id)
+        yield ("grant", form.space_id, form.member_id, form.role_id, form.scope_anchor_group_id)
 
 
 def _claims(line: Line) -> Iterator[Identity]:
@@ -275,14 +274,14 @@ def _claims(line: Line) -> Iterator[Identity]:
 
 
 def _grant(row: dict[str, Any]) -> Identity:
-    return ("grant", row["member_id"], row["role_id"], row["scope_anchor_group_id"])
+    return ("grant", row["space_id"], row["member_id"], row["role_id"], row["scope_anchor_group_id"])
 
 
 def _demand_same(line: Line, image: dict[str, Any], row: dict[str, Any]) -> None:
     """Raise `duplicate_id` unless the row has every value that the line gives."""
-    given = msgspec.json.decode(line.text).keys() - _ABOUT
-    differing = sorted(name for name in given if image[name] != row[name])
-    if differing:
+    given = sorted(msgspec.json.decode(line.text).keys() - _ABOUT)
+    if not is_same({name: image[name] for name in given}, {name: row[name] for name in given}):
+        differing = [name for name in given if not is_same({name: image[name]}, {name: row[name]})]
         says = f"is taken by a row with another {', '.join(differing)}; leave the id out, or change that row"
         raise Problem(
             "duplicate_id",

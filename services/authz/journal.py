@@ -71,8 +71,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(self.after[field] for field in self.noun.identity)
 
 
-class Violation(Exception):  # a law of the database that a change breaks, to be told as a problem
-    """A constraint refused a change; `change` is None when it can't be said which of several."""
+class Violation(Exception):
+    """A law of the database that a change breaks, to be told as a problem; of several changes it is one of them."""
 
     def __init__(self, constraint: str, changes: Sequence[Change]) -> None:
         super().__init__(constraint)
@@ -330,7 +330,7 @@ async def _project_at_once(connection: Session, run: Sequence[_Event]) -> None:
 
 
 async def _move_below(connection: Session, event: _Event) -> None:
-    before, after = event.change.before, msgspec.json.decode(event.after)
+    before, after = event.change.before, event.row
     assert before is not None  # what is moved was there
     await connection.execute(
         _WRITES["move_below"],

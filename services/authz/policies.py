@@ -12,7 +12,7 @@ import msgspec
 
 from services.authz.access import AccessReport, Comparison, ResourceClass
 from services.authz.commands import Commands, Outcome
-from services.authz.directory import Directory, Place, etag, plain, read_row
+from services.authz.directory import Directory, Place, demand_match, plain, read_row
 from services.authz.idempotency import Once
 from services.authz.journal import Author, Change
 from services.authz.nouns import NOUNS
@@ -20,7 +20,6 @@ from services.authz.policy import Policy, Rows, SpaceState, policy_of, refuse_co
 from services.authz.policy_changes import next_changes
 from services.authz.store import Registry, load_registry
 from shared.db import Session, load_queries
-from shared.problems import Problem, ProblemError
 
 _READS: Final = load_queries(Path(__file__).with_name("policies.sql"))
 # Resources that rules tell apart, beyond which a dry run looks at no more and says so.
@@ -179,13 +178,7 @@ async def _begin(connection: Session, space_id: str, if_match: str | None = None
     space = await read_row(connection, _space(space_id))
     state = await _read_state(connection, space_id)
     revision = max(space["revision"], _revision_of(state))
-    if if_match is not None and if_match.strip() not in {"*", etag(revision)}:
-        raise Problem(
-            "etag_mismatch",
-            f"If-Match is {if_match[:80]}, but the policy of the Space {space_id} is at {etag(revision)} now: somebody "
-            "changed it since. Plan again, and see whether it is still what you want.",
-            errors=[ProblemError(parameter="If-Match", detail=f"is not {etag(revision)}")],
-        )
+    demand_match(if_match, revision, f"the policy of the space {space_id}")
     return state, revision
 
 

@@ -21,7 +21,7 @@ from services.authz.policy import (
     meaning_of,
 )
 from services.authz.rows import GroupRow, MemberRoleRow, MemberRow, PermissionRow, RolePermissionRow, RoleRow, Row
-from shared.problems import Problem, ProblemError
+from shared.problems import Problem, problem_at
 
 UNDECLARED: Final = "The policy of the Space doesn't declare it."
 
@@ -70,8 +70,7 @@ def next_changes(
 
 
 def _misplaced(code: str, index: int, field: str, says: str) -> Problem:
-    pointer = f"/groups/{index}/{field}"
-    return Problem(code, f"{pointer}: {says}.", errors=[ProblemError(pointer=pointer, detail=says)])
+    return problem_at(code, f"/groups/{index}/{field}", says)
 
 
 class _Differ:
@@ -139,10 +138,7 @@ class _Differ:
                     says = (
                         f"the permission {allowed['id']} is disabled for all Spaces; restore it there, or leave it out"
                     )
-                    pointer = f"/roles/{at}/permissions/{index}"
-                    raise Problem(
-                        "status_conflict", f"{pointer}: {says}.", errors=[ProblemError(pointer=pointer, detail=says)]
-                    )
+                    raise problem_at("status_conflict", f"/roles/{at}/permissions/{index}", says)
                 pair = (self._roles[role.key], allowed["id"])
                 declared.add(pair)
                 if pair in held:

@@ -233,17 +233,11 @@ select exists (select from authz.resource_type t where t.key = $1) as found;
 -- Returns the path of a group of a Space.
 select g.path from authz.group g where g.space_id = $1 and g.id = $2;
 
--- name: find_revoked_grant
--- Returns the id of the revoked grant of a role to a member of a Space with an anchor, null being one.
-select r.id::text from authz.member_role r
-where r.space_id = $1 and r.member_id = $2 and r.role_id = $3 and r.scope_anchor_group_id is not distinct from $4
-    and r.status = 'revoked';
-
 -- name: find_revoked_grants
--- Returns as JSON those revoked grants that are of one of the given members, roles and anchors, null being an anchor.
+-- Returns as JSON those revoked grants that are of one of the given Spaces, members, roles and anchors, null being an anchor.
 select to_jsonb(r)::text as row
-from unnest($1::text[], $2::text[], $3::text[]) as k (member_id, role_id, scope_anchor_group_id)
-join authz.member_role r on r.member_id = k.member_id and r.role_id = k.role_id
+from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as k (space_id, member_id, role_id, scope_anchor_group_id)
+join authz.member_role r on r.space_id = k.space_id and r.member_id = k.member_id and r.role_id = k.role_id
     and coalesce(r.scope_anchor_group_id::text, '') = coalesce(k.scope_anchor_group_id, '')
 where r.status = 'revoked';
 

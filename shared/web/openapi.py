@@ -44,9 +44,9 @@ def document_of(app: Litestar) -> dict[str, Any]:
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     components["securitySchemes"] = _SECURITY
-    problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
     components["responses"] = {
-        status: {"description": description, "content": problem, "headers": _HEADERS}
+        status: {"description": description, "content": content, "headers": _HEADERS}
         for status, description in _STATUSES.items()
     }
     for operation in lean_operations(app):

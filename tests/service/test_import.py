@@ -126,6 +126,14 @@ async def test_a_line_says_nothing_of_what_it_leaves_out(authz: RunningAuthz):
     assert "display_name" in data["errors"][0]["detail"]
 
 
+async def test_a_value_of_another_kind_is_another_value_though_python_calls_it_equal(authz: RunningAuthz):
+    await report(authz, [resource(1, properties={"final": 1})])
+    data = await report(authz, [resource(1, properties={"final": True}), resource(1, properties={"final": 1})])
+    assert counts(data) == (0, 1, 1)
+    assert errors(data) == [(1, "duplicate_id", "/id")]
+    assert "properties" in data["errors"][0]["detail"]
+
+
 async def test_what_was_ended_since_stays_ended(authz: RunningAuthz):
     await report(authz, FIVE)
     await done(authz, "POST", f"{ACME}/member-roles/mr_eve/revoke", {"reason": "left"})
