@@ -91,6 +91,9 @@ class AuditSettings(ServiceSettings, frozen=True, kw_only=True):
 class OperatorSettings(Settings, frozen=True, kw_only=True):
     """What `plystractl` takes; each field is `PLYSTRA_<NAME>`."""
 
+    environment: Annotated[
+        str, Meta(description="`development` or `test` let go of what guards production; anything else is production")
+    ] = "production"
     authz_dsn: Annotated[str | None, Meta(description="PostgreSQL DSN of the owner of authz's database")] = None
     audit_dsn: Annotated[str | None, Meta(description="PostgreSQL DSN of the owner of audit's database")] = None
     authz_app_dsn: Annotated[str | None, Meta(description="PostgreSQL DSN of the role authz_app")] = None

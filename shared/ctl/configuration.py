@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from shared.migrations.bootstrap import SERVICES
 from shared.migrations.errors import UsageError
 from shared.settings import OperatorSettings, SettingsError, load_settings
 
 Which = Literal["authz", "audit", "both"]
+RELAXED: Final = frozenset({"development", "test"})
 
 
 def chosen(which: Which) -> tuple[str, ...]:
@@ -24,6 +25,11 @@ def load_operator_settings() -> OperatorSettings:
         raise UsageError(
             str(error), why="A misspelt setting would silently be without effect.", remedy="correct the environment."
         ) from error
+
+
+def is_production() -> bool:
+    """Tell whether what guards production applies; an environment that isn't known counts as production."""
+    return load_operator_settings().environment not in RELAXED
 
 
 def owner_dsn(service: str) -> str:

@@ -138,6 +138,7 @@ class Pair:
             _say(f"{service}: {f'{len(applied)} migrations applied' if applied else 'nothing to migrate'}, verified")
             store_keys(service, dsn, local_keys(service, self._secrets))
         variables = {
+            "PLYSTRA_ENVIRONMENT": "development",
             "PLYSTRA_AUTHZ_URL": self.urls["authz"],
             "PLYSTRA_AUDIT_URL": self.urls["audit"],
             "PLYSTRA_ADMIN_KEY": self._secrets.admin_key,
