@@ -1,10 +1,11 @@
-# One image, three programs: plystra-authz, plystra-audit, plystractl.
+# One image, three programs: plystra-authz, plystra-audit, plystractl. PostgreSQL's own programs are among the packages, for
+# plystractl to back up with, and to test that a backup can be restored.
 FROM python:3.11-slim AS build
 WORKDIR /build
 RUN python -m venv /opt/plystra
-COPY requirements/build.txt requirements/service.txt requirements/
+COPY requirements/build.txt requirements/image.txt requirements/
 RUN pip install --no-cache-dir --require-hashes --requirement requirements/build.txt \
-    && /opt/plystra/bin/pip install --no-cache-dir --require-hashes --requirement requirements/service.txt
+    && /opt/plystra/bin/pip install --no-cache-dir --require-hashes --requirement requirements/image.txt
 COPY pyproject.toml README.md ./
 COPY services services
 COPY shared shared
@@ -14,7 +15,8 @@ RUN pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist . \
 
 FROM python:3.11-slim
 RUN groupadd --gid 10001 plystra \
-    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin plystra
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin plystra \
+    && install --directory --owner=plystra --group=plystra --mode=0700 /backups
 # Belongs to root, and no byte code is written at run time: so the container's root may be read-only.
 COPY --from=build /opt/plystra /opt/plystra
 COPY --chmod=0755 deploy/entrypoint.sh /usr/local/bin/plystra-entrypoint

@@ -78,7 +78,7 @@ lock: $(INSTALLED)
 # Needs uv; only for those who change the dependencies in pyproject.toml.
 requirements:
 	uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
-	    pyproject.toml --output-file requirements/service.txt
+	    pyproject.toml --extra local --output-file requirements/image.txt
 	uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \
 	    pyproject.toml --extra local --group dev --output-file requirements/dev.txt
 	uv pip compile --quiet --universal --no-header --no-annotate --generate-hashes --python-version 3.11 \

@@ -92,7 +92,8 @@ class Deployment:
 
     def _local(self, value):
         value = re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value).replace("/run/secrets", str(self.secrets))
-        value = value.replace("http://audit:8081", self.url("audit"))
+        for service, port in (("authz", 8080), ("audit", 8081)):
+            value = value.replace(f"http://{service}:{port}", self.url(service))
         return {"8080": str(self.ports["authz"]), "8081": str(self.ports["audit"]), ANYWHERE: HOST}.get(value, value)
 
     def url(self, service):

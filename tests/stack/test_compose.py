@@ -53,7 +53,7 @@ def test_every_command_in_compose_is_in_the_image():
 
 
 def test_our_containers_are_confined_and_reachable_from_this_machine_alone():
-    assert OURS == ["audit", "authz", "migrate"]
+    assert OURS == ["audit", "authz", "migrate", "operator"]
     for name in OURS:
         service = SERVICES[name]
         assert service["read_only"] is True

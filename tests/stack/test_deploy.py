@@ -162,10 +162,10 @@ def test_a_second_deployment_changes_nothing_and_revives_no_revoked_key(deployme
 
     key = new_key()
     store = ("plystractl", "credential", "import", "--service", "audit", "--name", "gone", "--permission", "audit:read")
-    assert "stored" in deployment.run("migrate", *store, input=key.text + "\n")
-    deployment.run("migrate", "plystractl", "credential", "revoke", key.credential_id)
-    assert "stays so" in deployment.run("migrate", *store, input=key.text)
-    listed = json.loads(deployment.run("migrate", "plystractl", "credential", "list", "--format", "json"))
+    assert "stored" in deployment.run("operator", *store, input=key.text + "\n")
+    deployment.run("operator", "plystractl", "credential", "revoke", key.credential_id)
+    assert "stays so" in deployment.run("operator", *store, input=key.text)
+    listed = json.loads(deployment.run("operator", "plystractl", "credential", "list", "--format", "json"))
     by_id = {(row["service"], row["credential_id"]): row for row in listed["credentials"]}
     assert by_id["audit", key.credential_id]["status"] == "revoked"
     for service in ("authz", "audit"):
