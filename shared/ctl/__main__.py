@@ -10,6 +10,7 @@ from cyclopts import App
 
 from shared.ctl import authz, credential, importing, migrate, openapi, policy, reset, up
 from shared.ctl.console import print_error
+from shared.ctl.templates import command as templates
 from shared.migrations.errors import OperatorError
 from shared.release import SERVICE_VERSION
 
@@ -32,6 +33,7 @@ app.command(migrate.app)
 app.command(credential.app)
 app.command(authz.app)
 app.command(policy.app)
+app.command(templates.app)
 app.command(importing.import_, name="import")
 app.command(openapi.openapi)
 
