@@ -226,6 +226,33 @@ def user_of(preview: dict[str, Any], who: str) -> str:
     return f"user_{preview['space_id']}_{who}"
 
 
+@each_template
+def test_the_commands_of_a_folder_s_readme_lead_to_an_allowed_question(template, pair, tmp_path, monkeypatch):
+    monkeypatch.setenv("PLYSTRA_AUTHZ_URL", pair.urls["authz"])
+    monkeypatch.setenv("PLYSTRA_ADMIN_KEY", pair.secrets.admin_key)
+    out = tmp_path / "acme"
+    assert create(template, out) == 0
+    readme = (out / "README.md").read_text(encoding="utf-8")
+    assert main(["templates", "register", str(out / "plystra/registry.yaml")]) == 0
+    (first_member,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    policy_file = out / "plystra/policy.yaml"
+    begun, _, end = policy_file.read_text(encoding="utf-8").partition("members: []\ngrants: []\n")
+    assert end == ""
+    policy_file.write_text(begun + first_member, encoding="utf-8")
+    assert main(["policy", "apply", str(policy_file), "--yes", "--reason", "the first member"]) == 0
+    (out / "secrets").mkdir()
+    (out / "secrets" / "admin_key").write_text(pair.secrets.admin_key)
+    make, ask = re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)
+    answers = []
+    for command in (make, ask):
+        words = ["sh", "-euc", command.replace("http://127.0.0.1:8080", pair.urls["authz"])]
+        done = subprocess.run(words, cwd=out, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        answers += [json.loads(answer)["data"] for answer in re.sub(r"\}\{", "}\n{", done.stdout).splitlines()]
+    assert [answer.get("id") for answer in answers[:2]] == ["user_ada", "um_ada"]
+    assert answers[3]["allow"] is True
+
+
 def test_a_registry_that_differs_is_told_and_left_alone(reachable, tmp_path, capsys):
     registry = {
         "space": {"id": "space_register", "key": "register", "name": "Register"},

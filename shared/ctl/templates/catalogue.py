@@ -22,6 +22,14 @@ class Requirements(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     software: tuple[str, ...]
 
 
+class FirstQuestion(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What README.md asks of a first member that holds this role: it must be allowed without a group or a property."""
+
+    role: str
+    action: str
+    resource_type: str
+
+
 class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One template; `version` grows with every change of what it writes, `passwords` are those it needs beside Plystra's."""
 
@@ -29,6 +37,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     version: int
     title: str
     summary: str
+    first_question: FirstQuestion
     requirements: Requirements
     passwords: tuple[str, ...] = ()
 

@@ -24,7 +24,7 @@ def write_new_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         try:
             # Takes the place of the empty folder that was claimed; anything that somebody put into it meanwhile refuses this.
             unfinished.rename(folder)
-        except OSError:
+        except BaseException:
             _let_go(folder)
             raise
     except OSError as error:
