@@ -12,6 +12,7 @@ from shared.ctl import authz, credential, importing, migrate, openapi, policy, r
 from shared.ctl.console import print_error
 from shared.ctl.reference import write_reference
 from shared.ctl.reports import print_error_report, wants_json
+from shared.ctl.templates import command as templates
 from shared.migrations.errors import ExitCode, OperatorError
 from shared.release import SERVICE_VERSION
 
@@ -34,6 +35,7 @@ app.command(migrate.app)
 app.command(credential.app)
 app.command(authz.app)
 app.command(policy.app)
+app.command(templates.app)
 app.command(importing.import_, name="import")
 app.command(openapi.openapi)
 

@@ -17,6 +17,9 @@ import psycopg
 import pytest
 
 from shared.credentials import PERMISSION_KEYS, new_key, parse_key
+from shared.ctl.templates.catalogue import NAMES, load_template
+from shared.ctl.templates.installation import plan_installation
+from shared.ctl.templates.naming import name_application
 from shared.embedded.server import EmbeddedPostgres
 from shared.migrations.bootstrap import create_database, create_roles
 from tests.stack.deployment import COMPOSE, Deployment, run
@@ -121,6 +124,16 @@ def test_the_programs_are_those_of_the_wheel(deployment):
         if path.is_file()
     }
     assert wheel == built_from
+
+
+def test_the_wheel_s_tool_writes_every_template_as_the_repository_s_does(deployment):
+    """The texts are data of the package, and whoever has the image needs nothing else to begin."""
+    for name in NAMES:
+        out = deployment.folder / f"written-{name}"
+        words = ("plystractl", "templates", "create", name, "--name", "Acme SaaS", "--out", str(out))
+        deployment.run("migrate", *words)
+        written = {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        assert written == plan_installation(load_template(name), name_application("Acme SaaS"))[1]
 
 
 def test_what_init_makes_is_what_bootstrap_makes(deployment):
