@@ -59,7 +59,7 @@ def test_up_verify_and_status_of_both_services(operate, empty_database, audit_da
 def test_json_is_one_document_that_says_the_same(operate, empty_database, audit_database):
     code, text = operate("migrate", "verify", "--format", "json", authz=empty_database, audit=audit_database)
     document = json.loads(text)
-    assert (code, document["exit_code"], document["command"]) == (1, 1, "migrate verify")
+    assert (code, document["exit_code"], document["schema"]) == (1, 1, "plystractl.migrate.verify/1")
     authz, audit = document["services"]
     assert (authz["service"], authz["exit_code"], audit["exit_code"]) == ("authz", 1, 0)
     assert {"code", "subject", "seen", "why", "next", "service"} == set(authz["findings"][0])
