@@ -11,6 +11,8 @@ from shared.ctl.console import OUT, Format, print_error, print_finding
 from shared.ctl.reports import Report, print_report
 from shared.migrations.errors import ExitCode, OperatorError
 from shared.migrations.findings import Finding
+from shared.migrations.plan import Plan
+from shared.migrations.repair import Settled
 from shared.migrations.runner import HasFindings, MigrationStatus
 
 
@@ -34,7 +36,7 @@ class TroubleReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What a command found or did for one service, for a machine."""
+    """What a command found or did for one service, for a machine; the members with a default are of one command each."""
 
     service: str
     exit_code: int
@@ -42,6 +44,9 @@ class ServiceReport(msgspec.Struct, frozen=True, kw_only=True):
     findings: list[FindingReport]
     migrations: list[MigrationStatus]
     error: TroubleReport | None
+    undone: list[str] | msgspec.UnsetType = msgspec.UNSET
+    plan: Plan | msgspec.UnsetType = msgspec.UNSET
+    settled: list[Settled] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -52,6 +57,9 @@ class Outcome(msgspec.Struct, kw_only=True):
     applied: list[str] = []
     findings: list[Finding] = []
     migrations: list[MigrationStatus] = []
+    undone: list[str] | msgspec.UnsetType = msgspec.UNSET
+    plan: Plan | msgspec.UnsetType = msgspec.UNSET
+    settled: list[Settled] | msgspec.UnsetType = msgspec.UNSET
     error: OperatorError | None = None
 
     def describe(self) -> ServiceReport:
@@ -63,6 +71,9 @@ class Outcome(msgspec.Struct, kw_only=True):
             applied=self.applied,
             findings=[FindingReport(**finding.describe()) for finding in self.findings],
             migrations=self.migrations,
+            undone=self.undone,
+            plan=self.plan,
+            settled=self.settled,
             error=TroubleReport(found=error.found, why=error.why, next=error.remedy) if error else None,
         )
 
@@ -80,6 +91,7 @@ def run_for_each(
     one `report`, a kind that has the members `exit_code` and `services`.
     """
     outcomes = []
+    stopped = False
     for service in chosen(which):
         outcome = Outcome(service=service)
         try:
@@ -88,10 +100,13 @@ def run_for_each(
             outcome.findings, outcome.exit_code = error.findings, error.exit_code
         except OperatorError as error:
             outcome.error, outcome.exit_code = error, error.exit_code
+            stopped = isinstance(error.__cause__, KeyboardInterrupt)
         outcomes.append(outcome)
         if format == "human":
             show(outcome)
             _show_trouble(outcome)
+        if stopped:
+            break  # Ctrl-C means the command, not one service of it
     exit_code = max(outcome.exit_code for outcome in outcomes)
     if format == "json":
         print_report(report(exit_code=int(exit_code), services=[outcome.describe() for outcome in outcomes]))

@@ -12,30 +12,7 @@ import psycopg
 import pytest
 
 from shared.credentials import hash_secret, new_key, parse_key
-from shared.ctl.__main__ import main
 from shared.migrations.ledger import lock_key
-
-
-@pytest.fixture
-def operate(monkeypatch, capsys):
-    """A function that runs a command on databases and returns its exit code and what it printed."""
-
-    def run(*arguments, authz=None, audit=None, **environment):
-        for name in ("AUTHZ_DSN", "AUDIT_DSN"):
-            monkeypatch.delenv(f"PLYSTRA_{name}", raising=False)
-        for name, database in (("AUTHZ", authz), ("AUDIT", audit)):
-            if database is not None:
-                monkeypatch.setenv(f"PLYSTRA_{name}_DSN", getattr(database, "owner_dsn", database))
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        try:
-            code = main(list(arguments))
-        except SystemExit as end:  # how the command line's parser ends
-            code = end.code
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
 
 
 def test_up_verify_and_status_of_both_services(operate, empty_database, audit_database):
