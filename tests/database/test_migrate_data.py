@@ -115,7 +115,7 @@ def test_killed_in_the_middle_of_a_batch_it_goes_on_where_it_was(filled, scratch
     assert [fault.code for fault in verify("authz", filled.owner_dsn, scratch.path)] == ["interrupted"]
     told = []
     migrate_up("authz", filled.owner_dsn, scratch.path, progress=lambda _, rows: told.append(rows))
-    assert told == [rows for rows in range(100, 701, 100)]
+    assert told == list(range(100, 701, 100))
     assert query(filled, "select count(*), count(distinct written_by) from authz.first where seen") == [(ROWS, 10)]
     assert verify("authz", filled.owner_dsn, scratch.path) == []
 
