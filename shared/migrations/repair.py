@@ -1,13 +1,12 @@
 """Puts the bookkeeping right where it and the database disagree; never the schema, and only on proof.
 
-The proof is the live schema: only when it is exactly what these migrations make is that recorded. `IsAsExpected` is asked
-for the differences between the live schema and that of the given ids, in words; none means that they are equal.
+The proof is the live schema: only when it is exactly what these migrations make is that recorded.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,14 +15,13 @@ import msgspec
 from shared.migrations.backend import FileMigration, LedgerBackend, in_order
 from shared.migrations.bootstrap import Connection
 from shared.migrations.errors import Refused, UsageError
+from shared.migrations.expected import IsAsExpected
 from shared.migrations.files import MigrationFile
 from shared.migrations.findings import Finding
 from shared.migrations.ledger import Bookkeeping, read_bookkeeping
 from shared.migrations.runner import WAIT_SECONDS, HasFindings, read_checked
 from shared.migrations.statements import split_statements
 from shared.migrations.verify import compare_database
-
-IsAsExpected = Callable[[Connection, Sequence[str]], list[str]]
 
 _SETTLED: Final = frozenset({"interrupted", "unmarked", "unrecorded", "modified"})
 _SHOWN: Final = 10
@@ -66,7 +64,7 @@ def repair(
             if migration.id in doubtful:
                 _require_visible(migration.file, doubtful[migration.id])
             if migration.id in modified:
-                _require_cosmetic(migration.file, books, original)
+                _require_cosmetic(service, migration.file, books, original)
         applied = _applied_in_truth(backend.connection, service, migrations, doubtful, is_as_expected)
         backend.bootstrap()
         settled = []
@@ -134,7 +132,7 @@ def _require_visible(file: MigrationFile, finding: Finding) -> None:
     )
 
 
-def _require_cosmetic(file: MigrationFile, books: Bookkeeping, original: bytes | None) -> None:
+def _require_cosmetic(service: str, file: MigrationFile, books: Bookkeeping, original: bytes | None) -> None:
     """Refuse an edit unless the bytes that were applied are at hand and say the same but for comments and spacing."""
     recorded = books.ledger[file.id].sha256
     if original is None or hashlib.sha256(original).hexdigest() != recorded:
@@ -142,7 +140,8 @@ def _require_cosmetic(file: MigrationFile, books: Bookkeeping, original: bytes |
         raise Refused(
             f"{file.name} was edited after it was applied{mistaken}.",
             why=f"Only the content with the SHA-256 {recorded} can prove that no more than comments changed.",
-            remedy="fetch that content from version control, and give it with: --original FILE",
+            remedy="fetch that content from version control, then: plystractl migrate repair "
+            f"--service {service} --original FILE",
         )
     if split_statements(original.decode("utf-8")) != split_statements(file.sql):
         raise Refused(
