@@ -100,7 +100,8 @@ def up(
     def show(outcome: Outcome) -> None:
         if outcome.exit_code == ExitCode.CLEAN:
             done = f"{len(outcome.applied)} applied" if outcome.applied else "nothing to apply"
-            OUT.print(f"✓ {outcome.service}: {done}.", style="green")
+            equal = "; the schema is as expected" if outcome.schema_differences == [] else ""
+            OUT.print(f"✓ {outcome.service}: {done}{equal}.", style="green")
 
     return run_for_each(UpReport, service, format, work, show)
 

@@ -158,18 +158,29 @@ def _applied_in_truth(
     doubtful: dict[str, Finding],
     is_as_expected: IsAsExpected,
 ) -> list[str]:
-    """Return the ids that the live schema shows as applied: all, or all but the last few of the doubtful ones."""
-    uncertain = [each.id for each in migrations if each.id in doubtful]
+    """Return the ids that the live schema shows as applied: all, or all but the last few, if those are doubtful."""
+    ids = [each.id for each in migrations]
     nearest: list[str] | None = None
-    for left_out in range(len(uncertain) + 1):
-        without = set(uncertain[len(uncertain) - left_out :])
-        ids = [each.id for each in migrations if each.id not in without]
-        differences = is_as_expected(connection, ids)
+    for kept in range(len(ids), -1, -1):
+        if kept < len(ids) and ids[kept] not in doubtful:
+            break  # something that is applied for certain comes after all that is left
+        differences = is_as_expected(connection, ids[:kept])
         if not differences:
-            return ids
+            count = kept
+            while count and _shows_nothing(connection, ids[:count], doubtful, is_as_expected):
+                count -= 1
+            return ids[:count]
         if nearest is None or len(differences) < len(nearest):
             nearest = differences
-    raise _refused(service, f"what it would be with or without {', '.join(uncertain) or 'them'}", nearest or [])
+    raise _refused(service, f"what it would be with or without {', '.join(doubtful) or 'them'}", nearest or [])
+
+
+def _shows_nothing(
+    connection: Connection, ids: Sequence[str], doubtful: dict[str, Finding], is_as_expected: IsAsExpected
+) -> bool:
+    """Tell whether the last migration was interrupted and the schema is the same without it: then it had better run again."""
+    last = doubtful.get(ids[-1])
+    return last is not None and last.code == "interrupted" and not is_as_expected(connection, ids[:-1])
 
 
 def _refused(service: str, expected: str, differences: list[str]) -> Refused:
