@@ -60,6 +60,7 @@ lint: $(INSTALLED)
 	$(BIN)/squawk $(MIGRATIONS)
 	$(BIN)/plystractl migrate lock --check
 	$(BIN)/plystractl openapi --check
+	$(BIN)/plystractl reference --check
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -10,7 +10,9 @@ from cyclopts import App
 
 from shared.ctl import authz, credential, importing, migrate, openapi, policy, reset, up
 from shared.ctl.console import print_error
-from shared.migrations.errors import OperatorError
+from shared.ctl.reference import write_reference
+from shared.ctl.reports import print_error_report, wants_json
+from shared.migrations.errors import ExitCode, OperatorError
 from shared.release import SERVICE_VERSION
 
 _CODES: Final = """\
@@ -36,12 +38,27 @@ app.command(importing.import_, name="import")
 app.command(openapi.openapi)
 
 
+@app.command
+def reference(*, check: bool = False) -> ExitCode:
+    """Write docs/commands.md and docs/formats.json from the commands themselves.
+
+    Parameters
+    ----------
+    check
+        Change nothing; fail when a file isn't what it would be written as.
+    """
+    return write_reference(app, check=check)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default this process's own, and return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return int(app(arguments))
     except OperatorError as error:
         print_error(error)
+        if wants_json(arguments):
+            print_error_report(error)
         return int(error.exit_code)
 
 

@@ -12,16 +12,38 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from shared.ctl.configuration import owner_dsn
-from shared.ctl.console import OUT, Format, print_finding, print_json
+from shared.ctl.console import OUT, Format, print_finding
+from shared.ctl.first_fault import FaultReport
 from shared.ctl.projections import NOUNS, compare_projections
 from shared.ctl.replay import Chosen, Replayed
 from shared.ctl.replay import replay as replay_decisions
+from shared.ctl.reports import Report, print_report
 from shared.migrations.errors import ExitCode, UsageError
 
 app: Final = App(
     name="authz",
     help="Prove that the permission graph is what its history made of it, and decisions what it made of them.",
 )
+
+
+class ProjectionsReport(Report, frozen=True, kw_only=True, tag="plystractl.authz.verify-projections/1"):
+    """What was compared, and the first fault of each kind with how many there are."""
+
+    exit_code: ExitCode
+    events: int
+    revision: int
+    differences: list[FaultReport]
+
+
+class ReplayReport(Report, frozen=True, kw_only=True, tag="plystractl.authz.replay/1"):
+    """Which decisions were derived again, and the first disagreement of each kind with how many there are."""
+
+    exit_code: ExitCode
+    decisions: int
+    log_indexes: tuple[int, int] | None
+    revisions: tuple[int, int] | None
+    inline: dict[str, int]
+    disagreements: list[FaultReport]
 
 
 @app.command
@@ -39,14 +61,13 @@ def verify_projections(*, format: Format = "human") -> ExitCode:
     differences = comparison.differences
     exit_code = ExitCode.FINDINGS if differences else ExitCode.CLEAN
     if format == "json":
-        print_json(
-            {
-                "command": "authz verify-projections",
-                "exit_code": int(exit_code),
-                "events": comparison.events,
-                "revision": comparison.revision,
-                "differences": [difference.describe() for difference in differences],
-            }
+        print_report(
+            ProjectionsReport(
+                exit_code=exit_code,
+                events=comparison.events,
+                revision=comparison.revision,
+                differences=[difference.describe() for difference in differences],
+            )
         )
         return exit_code
     compared = f"{comparison.events} events up to revision {comparison.revision}, {len(NOUNS)} tables"
@@ -104,16 +125,15 @@ def replay(
     replayed = replay_decisions(owner_dsn("audit"), owner_dsn("authz"), chosen)
     exit_code = ExitCode.FINDINGS if replayed.disagreements else ExitCode.CLEAN
     if format == "json":
-        print_json(
-            {
-                "command": "authz replay",
-                "exit_code": int(exit_code),
-                "decisions": replayed.decisions,
-                "log_indexes": replayed.log_indexes,
-                "revisions": replayed.revisions,
-                "inline": replayed.inline,
-                "disagreements": [one.describe() for one in replayed.disagreements],
-            }
+        print_report(
+            ReplayReport(
+                exit_code=exit_code,
+                decisions=replayed.decisions,
+                log_indexes=replayed.log_indexes,
+                revisions=replayed.revisions,
+                inline=replayed.inline,
+                disagreements=[one.describe() for one in replayed.disagreements],
+            )
         )
         return exit_code
     told = f"{_told(replayed)} in {time.monotonic() - started:.1f} s"

@@ -3,17 +3,62 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Final
+from datetime import datetime
+from typing import Annotated, Final, Literal
 
+import msgspec
 from cyclopts import App, Parameter
 
 from shared.credentials import PERMISSION_KEYS, new_key
 from shared.ctl.configuration import Which, chosen, owner_dsn
-from shared.ctl.console import OUT, Format, print_json
+from shared.ctl.console import OUT, Format
 from shared.ctl.keys import NamedKey, list_keys, revoke_keys, store_keys
+from shared.ctl.reports import Report, print_report
 from shared.migrations.errors import ExitCode, UsageError
 
 app: Final = App(name="credential", help="Make, list and revoke the API keys that the services accept.")
+
+
+class CreatedReport(Report, frozen=True, kw_only=True, tag="plystractl.credential.create/1"):
+    """A key that was made; it is told this once."""
+
+    key: str
+    name: str
+    services: list[str]
+    permission_keys: list[str]
+
+
+class ListedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What a service has stored of a key."""
+
+    service: str
+    credential_id: str
+    name: str
+    permission_keys: list[str]
+    status: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class ListReport(Report, frozen=True, kw_only=True, tag="plystractl.credential.list/1"):
+    """All keys of the services that were asked about."""
+
+    credentials: list[ListedKey]
+
+
+class ChangedKey(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a key at a service."""
+
+    service: str
+    credential_id: str
+    outcome: Literal["stored", "stays revoked", "revoked"]
+
+
+class ChangedReport(Report, frozen=True, kw_only=True, tag="plystractl.credential.change/1"):
+    """What `import` or `revoke` did."""
+
+    changes: list[ChangedKey]
 
 
 @app.command
@@ -41,8 +86,8 @@ def create(
     for each in chosen(service):
         store_keys(each, owner_dsn(each), [key])
     if format == "json":
-        permissions = list(key.permission_keys)
-        print_json({"key": key.text, "name": name, "services": list(chosen(service)), "permission_keys": permissions})
+        services, permissions = list(chosen(service)), list(key.permission_keys)
+        print_report(CreatedReport(key=key.text, name=name, services=services, permission_keys=permissions))
     else:
         OUT.print(key.text)
     return ExitCode.CLEAN
@@ -55,6 +100,7 @@ def import_(
     name: str,
     permission: Annotated[list[str], Parameter(negative="")] | None = None,
     every_permission: Annotated[bool, Parameter(negative="")] = False,
+    format: Format = "human",
 ) -> ExitCode:
     """Store a key that was made elsewhere, read from standard input; doing it again changes nothing.
 
@@ -70,6 +116,8 @@ def import_(
         A permission key that it holds, such as authz:check; may be repeated.
     every_permission
         It holds every permission key.
+    format
+        For people, or one JSON document.
     """
     permissions = tuple(PERMISSION_KEYS) if every_permission else _checked(permission or [])
     if not permissions:
@@ -80,13 +128,15 @@ def import_(
         )
     key = NamedKey(name, sys.stdin.read().strip(), permissions)
     id = key.text.partition(".")[0].removeprefix("ply_")
+    changes: list[ChangedKey] = []
     for each in chosen(service):
         dsn = owner_dsn(each)
         if any(row["credential_id"] == id and row["status"] == "revoked" for row in list_keys(each, dsn)):
-            OUT.print(f"! {each}: {name} was revoked and stays so; import another key.", style="yellow")
-            continue
-        store_keys(each, dsn, [key])
-        OUT.print(f"✓ {each}: {name} is stored.", style="green")
+            changes.append(ChangedKey(service=each, credential_id=id, outcome="stays revoked"))
+        else:
+            store_keys(each, dsn, [key])
+            changes.append(ChangedKey(service=each, credential_id=id, outcome="stored"))
+    _tell(changes, format)
     return ExitCode.CLEAN
 
 
@@ -103,7 +153,9 @@ def list_(*, service: Which = "both", format: Format = "human") -> ExitCode:
     """
     found = {each: list_keys(each, owner_dsn(each)) for each in chosen(service)}
     if format == "json":
-        print_json({"credentials": [{"service": each, **row} for each, rows in found.items() for row in rows]})
+        print_report(
+            ListReport(credentials=[ListedKey(service=each, **row) for each, rows in found.items() for row in rows])
+        )
         return ExitCode.CLEAN
     for each, rows in found.items():
         for row in rows:
@@ -113,7 +165,7 @@ def list_(*, service: Which = "both", format: Format = "human") -> ExitCode:
 
 
 @app.command
-def revoke(which: str, *, service: Which = "both") -> ExitCode:
+def revoke(which: str, *, service: Which = "both", format: Format = "human") -> ExitCode:
     """Revoke the active keys of that id or name; services notice within some seconds.
 
     Parameters
@@ -122,17 +174,35 @@ def revoke(which: str, *, service: Which = "both") -> ExitCode:
         The key's id (between `ply_` and the dot) or its name.
     service
         Where.
+    format
+        For people, or one JSON document.
     """
-    revoked = [(each, id) for each in chosen(service) for id in revoke_keys(each, owner_dsn(each), which)]
-    for each, id in revoked:
-        OUT.print(f"✓ {each}: {id} is revoked.", style="green")
+    revoked = [
+        ChangedKey(service=each, credential_id=id, outcome="revoked")
+        for each in chosen(service)
+        for id in revoke_keys(each, owner_dsn(each), which)
+    ]
     if not revoked:
         raise UsageError(
             f"There is no active key with the id or name {which}.",
             why="Nothing was revoked.",
             remedy="plystractl credential list",
         )
+    _tell(revoked, format)
     return ExitCode.CLEAN
+
+
+def _tell(changes: list[ChangedKey], format: Format) -> None:
+    if format == "json":
+        print_report(ChangedReport(changes=changes))
+        return
+    for each in changes:
+        if each.outcome == "stays revoked":
+            OUT.print(
+                f"! {each.service}: {each.credential_id} was revoked and stays so; import another.", style="yellow"
+            )
+        else:
+            OUT.print(f"✓ {each.service}: {each.credential_id} is {each.outcome}.", style="green")
 
 
 def _checked(permissions: list[str]) -> tuple[str, ...]:

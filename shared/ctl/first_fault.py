@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
+
+
+class FaultReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A first fault as a JSON document tells it."""
+
+    code: str
+    seen: str
+    subject: str
+    total: int
+    why: str
+    next: str
 
 
 class FirstFault(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +42,7 @@ class FirstFault(msgspec.Struct, frozen=True, kw_only=True):
         """What to do next."""
         return self.kinds[self.code][1]
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> FaultReport:
         """Return it for a machine."""
-        fields: dict[str, Any] = msgspec.structs.asdict(self)
-        return fields | {"why": self.why, "next": self.remedy}
+        told = msgspec.structs.asdict(self)
+        return FaultReport(**told, why=self.why, next=self.remedy)

@@ -22,10 +22,11 @@ from cyclopts.validators import Number
 
 from shared.compression import CODING, new_compressor
 from shared.ctl.client import ask, authz_client
-from shared.ctl.console import ERR, OUT, Format, print_json
+from shared.ctl.console import ERR, OUT, Format
 from shared.ctl.import_file import Batch, LineFault, identify, read_batches
 from shared.ctl.import_progress import ProgressBar
 from shared.ctl.import_state import ImportState, load_state, save_state
+from shared.ctl.reports import Report, print_report
 from shared.migrations.errors import ExitCode, UsageError
 
 IMPORT_PATH: Final = "/api/v1/import"
@@ -46,6 +47,19 @@ class _Answer(msgspec.Struct):
 
 
 _ANSWER: Final = msgspec.json.Decoder(_Answer)
+
+
+class ImportReport(Report, frozen=True, kw_only=True, tag="plystractl.import/1"):
+    """How many rows are in by now; the rate is that of this run."""
+
+    exit_code: ExitCode
+    created: int
+    unchanged: int
+    failed: int
+    revision: int
+    lines: int
+    seconds: float
+    rows_per_second: int
 
 
 def import_(
@@ -263,8 +277,8 @@ def _tell(before: ImportState, at: ImportState, seconds: float, format: Format) 
     rate = rows / seconds if seconds else 0.0
     if format == "json":
         counts = {name: getattr(at, name) for name in ("created", "unchanged", "failed", "revision")}
-        counts |= {"lines": at.line, "seconds": round(seconds, 3), "rows_per_second": round(rate)}
-        print_json({"command": "import", "exit_code": int(exit_code), **counts})
+        rates = {"seconds": round(seconds, 3), "rows_per_second": round(rate)}
+        print_report(msgspec.convert({"exit_code": exit_code, "lines": at.line, **counts, **rates}, ImportReport))
         return exit_code
     told = f"{at.created:,} created, {at.unchanged:,} unchanged, {at.failed:,} failed"
     mark, style = ("✗", "red") if at.failed else ("✓", "green")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
+
+from cyclopts import Parameter
 
 from shared.ctl.console import OUT
 from shared.migrations.bootstrap import SERVICES
@@ -20,7 +22,7 @@ class NoDocument(OperatorError):
     exit_code = ExitCode.CANNOT_COMPARE
 
 
-def openapi(*, check: bool = False, folder: Path = _FOLDER) -> ExitCode:
+def openapi(*, check: bool = False, folder: Annotated[Path, Parameter(show_default=False)] = _FOLDER) -> ExitCode:
     """Write the OpenAPI document of each service, as the service itself prints it.
 
     Parameters
@@ -28,7 +30,7 @@ def openapi(*, check: bool = False, folder: Path = _FOLDER) -> ExitCode:
     check
         Change nothing; fail when a document isn't what it would be written as.
     folder
-        Where the documents are.
+        Where the documents are; docs/openapi unless given.
     """
     stale = []
     for service in SERVICES:

@@ -14,8 +14,9 @@ from rich.table import Table
 
 from shared.compression import new_compressor
 from shared.ctl.client import ask, authz_client
-from shared.ctl.console import ERR, OUT, Format, print_json, print_table
+from shared.ctl.console import ERR, OUT, Format, print_table
 from shared.ctl.home import write_private
+from shared.ctl.reports import Report, print_report
 from shared.identifiers import new_id
 from shared.migrations.errors import ExitCode, UsageError
 
@@ -59,7 +60,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class Changed(msgspec.Struct, frozen=True, kw_only=True):
     """What authz says that a policy changes."""
 
     dry_run: bool
@@ -68,8 +69,19 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     access: Access | None = None
 
 
+class PolicyReport(Report, frozen=True, kw_only=True, tag="plystractl.policy/1"):
+    """What a policy would change (`dry_run`) or has changed."""
+
+    exit_code: ExitCode
+    space_id: str
+    dry_run: bool
+    revision: int
+    changes: list[Change]
+    access: Access | None
+
+
 class _Answer(msgspec.Struct, frozen=True):
-    data: Report
+    data: Changed
 
 
 @app.command
@@ -123,11 +135,12 @@ def plan(file: Path, *, space: str | None = None, format: Format = "human", url:
     space = _space(policy, space, file)
     with authz_client(url) as client:
         report, _ = _put(client, space, policy, dry_run="true")
+    exit_code = ExitCode.FINDINGS if report.changes else ExitCode.CLEAN
     if format == "json":
-        print_json(msgspec.to_builtins(report))
+        _report(report, space, exit_code)
     else:
         _print(report, space)
-    return ExitCode.FINDINGS if report.changes else ExitCode.CLEAN
+    return exit_code
 
 
 @app.command
@@ -165,7 +178,7 @@ def apply(
             _print(planned, space)
         if not planned.changes:
             if format == "json":
-                print_json(msgspec.to_builtins(planned))
+                _report(planned, space, ExitCode.CLEAN)
             return ExitCode.CLEAN
         if not yes:
             _confirm()
@@ -173,7 +186,7 @@ def apply(
         headers = {"if-match": etag, "idempotency-key": new_id("policy")}
         report, _ = _put(client, space, policy, headers=headers, **parameters)
     if format == "json":
-        print_json(msgspec.to_builtins(report))
+        _report(report, space, ExitCode.CLEAN)
     else:
         OUT.print(f"✓ {space}: {len(report.changes)} events, up to revision {report.revision}.", style="green")
     return ExitCode.CLEAN
@@ -228,7 +241,7 @@ def _put(
     policy: dict[str, Any],
     headers: dict[str, str] | None = None,
     **parameters: str,
-) -> tuple[Report, str]:
+) -> tuple[Changed, str]:
     body = msgspec.json.encode(policy)
     sent = {"content-type": "application/json", **(headers or {})}
     if len(body) > _COMPRESSED_FROM:
@@ -247,7 +260,11 @@ def _confirm() -> None:
         raise UsageError("Nothing was applied.", why="It was not confirmed.", remedy="answer y, or give --yes.")
 
 
-def _print(report: Report, space: str) -> None:
+def _report(report: Changed, space: str, exit_code: ExitCode) -> None:
+    print_report(PolicyReport(exit_code=exit_code, space_id=space, **msgspec.structs.asdict(report)))
+
+
+def _print(report: Changed, space: str) -> None:
     if not report.changes:
         OUT.print(f"✓ {space} is as declared (revision {report.revision}).", style="green")
         return

@@ -6,14 +6,36 @@ version members are only added; what is taken away, renamed or means something e
 
 from __future__ import annotations
 
+import itertools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
+
+from shared.migrations.errors import ExitCode, OperatorError
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True, tag_field="schema"):
     """A document that a command prints; each kind of it gives its name as `tag="plystractl.<command>/<version>"`."""
+
+
+class ErrorReport(Report, frozen=True, kw_only=True, tag="plystractl.error/1"):
+    """Why a command couldn't go on, instead of the document that it would have printed."""
+
+    exit_code: ExitCode
+    found: str
+    why: str
+    next: str
+
+
+def wants_json(arguments: Sequence[str]) -> bool:
+    """Tell whether a command line asks for JSON, also one that can't be parsed."""
+    return ("--format", "json") in itertools.pairwise(arguments) or "--format=json" in arguments
+
+
+def print_error_report(error: OperatorError) -> None:
+    """Print what stopped a command as its JSON document."""
+    print_report(ErrorReport(exit_code=error.exit_code, found=error.found, why=error.why, next=error.remedy))
 
 
 def print_report(report: Report) -> None:

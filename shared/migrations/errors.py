@@ -61,6 +61,12 @@ class NeedsRepair(OperatorError):
     exit_code = ExitCode.NEEDS_REPAIR
 
 
+class Refused(OperatorError):
+    """A policy forbids it here, or asks for a confirmation that wasn't given."""
+
+    exit_code = ExitCode.REFUSED
+
+
 class CannotCompare(OperatorError):
     """The bookkeeping can't be read, so nothing can be said about it."""
 

@@ -8,27 +8,24 @@ Anything that `verify` would complain about but pending and interrupted migratio
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
-import psycopg
 
-from shared.migrations.backend import FileMigration, LedgerBackend, in_order
-from shared.migrations.blockers import BlockerWatch
-from shared.migrations.errors import ApplyFailed, ExitCode, NeedsRepair, OperatorError, Unreachable
-from shared.migrations.files import read_folder
+from shared.migrations.attempts import LOCK_ATTEMPTS, Change, make_change
+from shared.migrations.backend import FileMigration, LedgerBackend, SchemaDigest, in_order
+from shared.migrations.batches import is_batched
+from shared.migrations.errors import ExitCode, OperatorError
+from shared.migrations.files import MigrationFolder, read_folder
 from shared.migrations.findings import Finding
 from shared.migrations.ledger import LedgerRow, connect, read_bookkeeping
-from shared.migrations.lockfile import read_lock
+from shared.migrations.lockfile import LockFile, read_lock
+from shared.migrations.plan import REPAIRED_BY_UP, require_approved
 from shared.migrations.verify import compare_database, compare_files
 
 WAIT_SECONDS: Final = 30.0
-LOCK_ATTEMPTS: Final = 5
-_PAUSE_SECONDS: Final = 0.5
-_REPAIRED_BY_UP: Final = {"pending", "interrupted"}
 
 # yoyo announces each step at INFO; our own report says it better.
 logging.getLogger("yoyo").setLevel(logging.WARNING)
@@ -63,23 +60,30 @@ def migrate_up(
     *,
     wait_seconds: float = WAIT_SECONDS,
     lock_attempts: int = LOCK_ATTEMPTS,
+    approved: str | None = None,
     announce: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str, int], None] = lambda _id, _rows: None,
+    schema_digest: SchemaDigest | None = None,
 ) -> list[str]:
     """Bring a service's database to the newest migration and return the ids applied now.
 
-    `dsn` is the owner DSN, `folder` by default the one that came with this code; `announce` is told each id before it
-    is applied. Raises `HasFindings`, `Busy`, `ApplyFailed`, `NeedsRepair`, `Unreachable` or `UsageError`.
+    `dsn` is the owner DSN, `folder` by default the one that came with this code. `approved` is the digest of the plan
+    that may be carried out, or None where any may. `announce` is told each id before it is applied, `progress` the rows
+    so far after each batch of a data migration; `schema_digest` describes the schema in the transaction of each
+    migration. Raises `HasFindings`, `Busy`, `ApplyFailed`, `NeedsRepair`, `Refused`, `Unreachable` or `UsageError`.
     """
-    files = read_folder(service, folder)
-    lock = read_lock(service, files.path)
-    if faults := compare_files(files, lock):
-        raise HasFindings(faults)
+    files, lock = read_checked(service, folder)
     applied: list[str] = []
-    with LedgerBackend(service, dsn) as backend, backend.exclusive(wait_seconds):
+    with (
+        LedgerBackend(service, dsn, schema_digest=schema_digest, progress=progress) as backend,
+        backend.exclusive(wait_seconds),
+    ):
+        if approved is not None:
+            require_approved(backend.connection, files, lock, approved)
         backend.bootstrap()
         books = read_bookkeeping(backend.connection)
         faults = compare_database(files, lock, books)
-        if blocking := [fault for fault in faults if fault.code not in _REPAIRED_BY_UP]:
+        if blocking := [fault for fault in faults if fault.code not in REPAIRED_BY_UP]:
             raise HasFindings(blocking)
         to_apply = {fault.subject for fault in faults}
         for migration in in_order(files.migrations):
@@ -107,49 +111,27 @@ def migration_status(service: str, dsn: str, folder: Path | None = None) -> list
 
 def apply(backend: LedgerBackend, dsn: str, migration: FileMigration, attempts: int) -> None:
     """Apply one migration, trying again while somebody else's lock is in the way."""
-    for attempt in range(1, attempts + 1):
-        with BlockerWatch(dsn, backend.connection.info.backend_pid) as blockers:
-            try:
-                backend.apply_one(migration)
-            except psycopg.errors.LockNotAvailable as error:
-                if attempt == attempts:
-                    cause = f"it didn't get its locks in {attempt} attempts, because of {blockers}"
-                    raise _failure(backend, migration, cause) from error
-            except psycopg.Error as error:
-                raise _failure(backend, migration, _place(error, migration)) from error
-            else:
-                return
-        time.sleep(_PAUSE_SECONDS * attempt)
+    make_change(backend, dsn, _change(backend, migration), attempts)
 
 
-def _failure(backend: LedgerBackend, migration: FileMigration, cause: str) -> OperatorError:
-    service, name = backend.service, migration.file.name
-    again = f"plystractl migrate up --service {service}"
-    if backend.connection.closed:
-        return Unreachable(
-            f"The connection was lost while {name} was being applied: {cause}.",
-            why="It is applied as a whole if its commit was reached, and otherwise not at all.",
-            remedy=f"bring the server back, then: {again}",
-        )
-    if migration.use_transactions:
-        return ApplyFailed(
-            f"{name} failed: {cause}.",
-            why="It was rolled back: the database is as it was before this migration; earlier ones stay applied.",
-            remedy=f"mend the cause, then: {again}",
-        )
-    return NeedsRepair(
-        f"{name} failed: {cause}.",
-        why="It can't run in a transaction, so it may have left something behind, such as an invalid index.",
-        remedy=f"mend the cause, then: {again} (what it left of the indexes in its header is dropped first)",
+def read_checked(service: str, folder: Path | None) -> tuple[MigrationFolder, LockFile | None]:
+    """Read a folder and its lock file, raising `HasFindings` unless the one is what the other says."""
+    files = read_folder(service, folder)
+    lock = read_lock(service, files.path)
+    if faults := compare_files(files, lock):
+        raise HasFindings(faults)
+    return files, lock
+
+
+def _change(backend: LedgerBackend, migration: FileMigration) -> Change:
+    """Return how a migration is applied."""
+    kind: Literal["whole", "bare", "batched"] = "whole"
+    if not migration.use_transactions:
+        kind = "batched" if is_batched(migration.file) else "bare"
+    return Change(
+        name=migration.file.name,
+        text=migration.file.sql,
+        kind=kind,
+        run=lambda: backend.apply_one(migration),
+        again=f"plystractl migrate up --service {backend.service}",
     )
-
-
-def _place(error: psycopg.Error, migration: FileMigration) -> str:
-    """Return what the server said, with the line of the file that it said it of."""
-    message = (error.diag.message_primary or str(error)).strip()
-    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-    position = error.diag.statement_position
-    if position is None:
-        return f"{message}{detail}"
-    line = migration.file.sql.count("\n", 0, int(position) - 1) + 1
-    return f"line {line}: {message}{detail}"
