@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from shared.migrations.attempts import make_bookkeeping
 from shared.migrations.backend import FileMigration, LedgerBackend, in_order
 from shared.migrations.bootstrap import Connection
 from shared.migrations.errors import Refused, UsageError
@@ -66,7 +67,7 @@ def repair(
             if migration.id in modified:
                 _require_cosmetic(service, migration.file, books, original)
         applied = _applied_in_truth(backend.connection, service, migrations, doubtful, is_as_expected)
-        backend.bootstrap()
+        make_bookkeeping(backend, dsn)
         settled = []
         with backend.transaction():
             for migration in migrations:
@@ -113,7 +114,7 @@ def baseline(
             )
         if differences := is_as_expected(backend.connection, ids):
             raise _refused(service, f"what the migrations up to {last} make", differences)
-        backend.bootstrap()
+        make_bookkeeping(backend, dsn)
         with backend.transaction():
             for migration in migrations[: len(ids)]:
                 backend.settle_one(migration, applied=True)

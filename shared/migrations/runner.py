@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from shared.migrations.attempts import LOCK_ATTEMPTS, Change, make_change
+from shared.migrations.attempts import LOCK_ATTEMPTS, Change, make_bookkeeping, make_change
 from shared.migrations.backend import FileMigration, LedgerBackend, SchemaDigest, in_order
 from shared.migrations.batches import is_batched
 from shared.migrations.errors import ExitCode, OperatorError
@@ -100,7 +100,7 @@ def migrate_up(
     ):
         if approved is not None:
             require_approved(backend.connection, files, lock, approved)
-        backend.bootstrap()
+        make_bookkeeping(backend, dsn, lock_attempts)
         books = read_bookkeeping(backend.connection)
         faults = compare_database(files, lock, books)
         if blocking := [fault for fault in faults if fault.code not in REPAIRED_BY_UP]:
