@@ -70,6 +70,21 @@ def test_a_rollback_that_fails_leaves_everything_as_it_was(empty_database, undoa
     assert query(empty_database, "select to_regclass('authz.third')::text") == [("authz.third",)]
 
 
+@pytest.mark.parametrize("table", ["_migration_ledger", "_yoyo_migration", "_yoyo_log"])
+def test_effect_mark_log_and_ledger_row_go_together_or_not_at_all(empty_database, undoable, table):
+    migrate_up("authz", empty_database.owner_dsn, undoable.path)
+    before = books(empty_database)
+    raising = "create function public.refuse() returns trigger language plpgsql as $$ begin raise 'not now'; end $$"
+    query(empty_database, raising)
+    query(
+        empty_database, f"create trigger t before insert or delete on public.{table} execute function public.refuse()"
+    )
+    with pytest.raises(ApplyFailed, match="not now"):
+        migrate_down("authz", empty_database.owner_dsn, undoable.path)
+    assert books(empty_database) == before
+    assert query(empty_database, "select to_regclass('authz.second')::text") == [("authz.second",)]
+
+
 @pytest.mark.parametrize("how", ["edit", "edit and lock", "remove"])
 def test_only_what_the_lock_file_names_is_run(empty_database, undoable, how):
     migrate_up("authz", empty_database.owner_dsn, undoable.path)
