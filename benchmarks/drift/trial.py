@@ -1,4 +1,4 @@
-"""Tries a mutation on a copy of a database: what does the check say, and does its SQL undo it?"""
+"""Tries a mutation on a copy of a database: what the check says of it, and whether its SQL undoes it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from cyclopts import App
 
-from shared.ctl import authz, credential, importing, migrate, openapi, policy, reset, up
+from shared.ctl import authz, credential, importing, migrate, openapi, policy, reset, schema, up
 from shared.ctl.console import print_error
 from shared.migrations.errors import OperatorError
 from shared.release import SERVICE_VERSION
@@ -29,6 +29,7 @@ app.command(up.up)
 app.command(up.demo)
 app.command(reset.reset)
 app.command(migrate.app)
+app.command(schema.app)
 app.command(credential.app)
 app.command(authz.app)
 app.command(policy.app)
