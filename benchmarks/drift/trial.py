@@ -114,6 +114,10 @@ class Laboratory:
         with psycopg.connect(self.dsn(database), autocommit=True) as connection:
             connection.execute(script.encode())
 
+    def undo(self, where: str, database: str) -> None:
+        """Bring a database, and with it the roles of the cluster, back to what is expected."""
+        self.run(database, restore_script(self.check(where, database)))
+
     def try_mutation(self, mutation: Mutation) -> Outcome:
         """Mutate a copy, check it, undo it by what the check gives, and check it again."""
         with self.copy(mutation.where) as database:

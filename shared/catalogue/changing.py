@@ -118,6 +118,9 @@ class Change:
                 if "partition_of" in self.expected:
                     steps.append((making("index") - 1, attach(self.name, self.expected)))
                 return steps
+            case "detach_pending":
+                begin = f"alter table {self.live['partition_of']} detach partition {self.name} finalize"
+                return [(dropping("column"), begin), (making("index") - 1, attach(self.name, self.expected))]
             case "inherits":
                 parents = set(self.live_value or ())
                 return [
