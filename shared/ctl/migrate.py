@@ -7,6 +7,7 @@ from typing import Final
 from cyclopts import App
 
 from shared.ctl import migrate_apply, migrate_files, migrate_look, migrate_settle
+from shared.ctl.diff import diff
 
 app: Final = App(name="migrate", help="Apply, verify and show the versioned migrations of each service's database.")
 app.command(migrate_apply.up)
@@ -18,3 +19,4 @@ app.command(migrate_settle.repair)
 app.command(migrate_settle.baseline)
 app.command(migrate_files.lock)
 app.command(migrate_files.new)
+app.command(diff)

@@ -206,9 +206,8 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
         if not applied:
             self._forget(migration)
             return
-        self._start(migration)
         self.unmark_one(migration, log=False)
-        self._finish(migration)
+        self.record_one(migration)
         self.connection.execute(QUERIES["record_hash"], {"id": migration.id, "sha256": migration.file.sha256})
 
     def _run(self, name: str, text: str) -> psycopg.Cursor[tuple[Any, ...]]:
@@ -228,6 +227,11 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
                 return
             total += rows
             self._progress(migration.id, total)
+
+    def record_one(self, migration: FileMigration) -> None:
+        """Record a migration as applied whose effect is there already; the caller has opened the transaction."""
+        self._start(migration)
+        self._finish(migration)
 
     def _start(self, migration: FileMigration) -> None:
         file = migration.file
