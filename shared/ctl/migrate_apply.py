@@ -10,7 +10,7 @@ from shared.ctl.outcomes import Outcome, ServiceReport, run_for_each
 from shared.ctl.reports import Report
 from shared.migrations.bootstrap import Connection
 from shared.migrations.down import migrate_down
-from shared.migrations.errors import ExitCode, OperatorError, Refused
+from shared.migrations.errors import CannotCompare, ExitCode, OperatorError, Refused
 from shared.migrations.expected import by_schema_lock, digest_of_schema
 from shared.migrations.runner import WAIT_SECONDS, HasFindings, SchemaDiffers, migrate_up
 from shared.migrations.schema import OtherMajor
@@ -91,7 +91,7 @@ def up(
                 schema_digest=digest_of_schema(outcome.service),
                 is_as_expected=is_as_expected,
             )
-        except (HasFindings, SchemaDiffers):
+        except (HasFindings, SchemaDiffers, CannotCompare):
             raise
         except OperatorError:
             outcome.applied = outcome.applied[:-1]  # the last one announced is the one that failed
