@@ -8,7 +8,7 @@ its table of all migrations ever loaded in the process (which mixes up two servi
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from yoyo.backends.core.postgresql import PostgresqlPsycopgBackend
 from yoyo.connections import DatabaseURI
 from yoyo.migrations import Migration, MigrationList, topological_sort
 
+from shared.migrations.batches import is_batched, require_batch, rows_changed
 from shared.migrations.bootstrap import Connection, Roles
 from shared.migrations.errors import ApplyFailed, Busy, NeedsRepair, UsageError
 from shared.migrations.files import MigrationFile
@@ -33,6 +34,9 @@ _SESSION: Final = {
     "client_connection_check_interval": "1s",  # a killed migrate lets go of its locks
     "search_path": "public",  # yoyo's statements aren't qualified
 }
+
+
+SchemaDigest = Callable[[Connection], str]
 
 
 class FileMigration(Migration):  # type: ignore[misc]  # yoyo has no annotations
@@ -59,16 +63,31 @@ def in_order(files: Sequence[MigrationFile]) -> list[FileMigration]:
 class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has no annotations
     """A connection to one service's database that migrates it as its owner."""
 
-    def __init__(self, service: str, dsn: str) -> None:
-        """Connect, and become the owner."""
+    def __init__(
+        self,
+        service: str,
+        dsn: str,
+        *,
+        command: str = "migrate up",
+        schema_digest: SchemaDigest | None = None,
+        progress: Callable[[str, int], None] = lambda _id, _rows: None,
+    ) -> None:
+        """Connect, and become the owner.
+
+        `command` is what the session is called, `schema_digest` is asked at the end of each migration's transaction,
+        and `progress` is told the id and the rows so far after each batch of a data migration.
+        """
         self.service = service
         self._dsn = dsn
+        self._command = command
+        self._schema_digest = schema_digest
+        self._progress = progress
         super().__init__(DatabaseURI("postgresql+psycopg", None, None, None, None, None, {}), YOYO_TABLE)
         self._become_owner()
 
     def connect(self, _uri: DatabaseURI) -> Connection:
         """Connect by the DSN as it is; yoyo's own reading of it knows fewer forms."""
-        return connect(self._dsn, f"migrate up {self.service}", read_only=False)
+        return connect(self._dsn, f"{self._command} {self.service}", read_only=False)
 
     def init_connection(self, connection: Connection) -> None:
         """Set up the session; again after each rollback, and before each migration, which may have changed it."""
@@ -106,10 +125,12 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
         try:
             self.connection.execute(QUERIES["lock_service"], {"key": key})
         except psycopg.errors.LockNotAvailable as error:
+            pid, holder = self._holder(key)
+            kill = f" If it hangs, end it: select pg_terminate_backend({pid});" if pid else ""
             raise Busy(
-                f"Another migrate of {self.service} is running on this database: {self._holder(key)}.",
+                f"Another migrate of {self.service} is running on this database: {holder}.",
                 why=f"Two at once would trip over each other; waited {wait_seconds:g} s.",
-                remedy=f"wait for it, then: plystractl migrate status --service {self.service}",
+                remedy=f"wait for it, then: plystractl migrate status --service {self.service}.{kill}",
             ) from error
         try:
             self.init_connection(self.connection)
@@ -124,12 +145,16 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
             if internalmigrations.needs_upgrading(self):
                 internalmigrations.upgrade(self)
             self.connection.execute(QUERIES["create_ledger"])
+            # Only where it is needed: even without a change it would wait for everybody who reads the ledger.
+            if self.connection.execute(QUERIES["has_schema_digest"]).fetchone() != (True,):
+                self.connection.execute(QUERIES["add_schema_digest"])
             self.connection.execute(grant_reading(self.service))
 
     def apply_one(self, migration: FileMigration, force: bool = False, mark: bool = True) -> None:
         """Apply a migration so that it, yoyo's mark and the ledger row become durable in one commit.
 
-        One that can't run in a transaction is recorded as started before and as applied after it.
+        One that can't run in a transaction is recorded as started before and as applied after it. So is a batched data
+        migration, whose statement runs, one transaction each time, until it finds no more rows.
         """
         if force or not mark:
             raise NotImplementedError("a migration is applied as a whole or not at all")
@@ -137,18 +162,76 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
         if migration.use_transactions:
             with self.transaction():
                 self._start(migration)
-                before = self._identity()
-                self.connection.execute(migration.source)
-                self._require_same_identity(migration, before)
+                self._run(migration.file.name, migration.source)
                 self._finish(migration)
         else:
+            if is_batched(migration.file):
+                require_batch(migration.file)
             self._clear_up(migration)
             with self.transaction():
                 self._start(migration)
-            self.connection.execute(migration.source)
+            if is_batched(migration.file):
+                self._run_in_batches(migration)
+            else:
+                self.connection.execute(migration.source)
             self.init_connection(self.connection)
             with self.transaction():
                 self._finish(migration)
+
+    def undo_one(self, migration: FileMigration, name: str, text: str, *, in_transaction: bool) -> None:
+        """Run a migration's rollback file so that its effect, yoyo's mark and the ledger row go in one commit.
+
+        Where it can't run in a transaction, the migration counts as interrupted from before it until after it: then
+        applying it again clears up whatever the rollback left.
+        """
+        self.init_connection(self.connection)
+        if in_transaction:
+            with self.transaction():
+                self._run(name, text)
+                self._forget(migration)
+        else:
+            with self.transaction():
+                self.unmark_one(migration, log=False)
+                self.connection.execute(QUERIES["reopen_migration"], {"id": migration.id})
+            self.connection.execute(text)
+            self.init_connection(self.connection)
+            with self.transaction():
+                self._forget(migration)
+
+    def settle_one(self, migration: FileMigration, *, applied: bool) -> None:
+        """Record a migration as applied, or as not applied, whatever is recorded now; within a transaction.
+
+        Of a row that says applied already no more than the hash of the file is changed.
+        """
+        if not applied:
+            self._forget(migration)
+            return
+        self.unmark_one(migration, log=False)
+        self.record_one(migration)
+        self.connection.execute(QUERIES["record_hash"], {"id": migration.id, "sha256": migration.file.sha256})
+
+    def _run(self, name: str, text: str) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Run the text of a file in the transaction that is open."""
+        before = self._identity()
+        cursor: psycopg.Cursor[tuple[Any, ...]] = self.connection.execute(text)
+        self._require_same_identity(name, before)
+        return cursor
+
+    def _run_in_batches(self, migration: FileMigration) -> None:
+        total = 0
+        while True:
+            with self.transaction():
+                cursor = self._run(migration.file.name, migration.source)
+                rows = rows_changed(migration.file.name, cursor)
+            if rows == 0:
+                return
+            total += rows
+            self._progress(migration.id, total)
+
+    def record_one(self, migration: FileMigration) -> None:
+        """Record a migration as applied whose effect is there already; the caller has opened the transaction."""
+        self._start(migration)
+        self._finish(migration)
 
     def _start(self, migration: FileMigration) -> None:
         file = migration.file
@@ -159,25 +242,32 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
         self.connection.execute(QUERIES["set_transaction_setting"], {"name": "search_path", "value": "public"})
         self.mark_one(migration, log=False)
         self.log_migration(migration, "apply")
-        self.connection.execute(QUERIES["finish_migration"], {"id": migration.file.id})
+        digest = self._schema_digest(self.connection) if self._schema_digest else None
+        self.connection.execute(QUERIES["finish_migration"], {"id": migration.file.id, "schema_digest": digest})
+
+    def _forget(self, migration: FileMigration) -> None:
+        self.connection.execute(QUERIES["set_transaction_setting"], {"name": "search_path", "value": "public"})
+        self.unmark_one(migration, log=False)
+        self.log_migration(migration, "rollback")
+        self.connection.execute(QUERIES["forget_migration"], {"id": migration.id})
 
     def _identity(self) -> tuple[str, str]:
         """Return the current transaction and the role it runs as."""
         row = self.connection.execute(QUERIES["identify_transaction"]).fetchone()
         return (str(row[0]), str(row[1])) if row else ("", "")
 
-    def _require_same_identity(self, migration: FileMigration, before: tuple[str, str]) -> None:
+    def _require_same_identity(self, name: str, before: tuple[str, str]) -> None:
         """Notice a file that ended our transaction, or became somebody else, in a way the reading of it missed."""
         after = self._identity()
         if after[0] != before[0]:
             raise NeedsRepair(
-                f"{migration.file.name} ended the transaction that it ran in.",
+                f"{name} ended the transaction that it ran in.",
                 why="What it did before that is committed, while it isn't recorded as applied.",
                 remedy="undo by hand what it did, take the offending statement out, and run migrate up again.",
             )
         if after[1] != before[1]:
             raise ApplyFailed(
-                f"{migration.file.name} changed the role that it ran as, from {before[1]} to {after[1]}.",
+                f"{name} changed the role that it ran as, from {before[1]} to {after[1]}.",
                 why="What it made would belong to somebody else. It was rolled back: nothing has changed.",
                 remedy="take the offending statement out.",
             )
@@ -215,10 +305,10 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
                 f"grant {owner} to {user};",
             ) from error
 
-    def _holder(self, key: int) -> str:
+    def _holder(self, key: int) -> tuple[int | None, str]:
         row = self.connection.execute(QUERIES["find_lock_holder"], {"key": key}).fetchone()
         if row is None:
-            return "it has just ended"
+            return None, "it has just ended"
         pid, user, application, address, since = row
         place = f"from {address or 'a local socket'}"
-        return f"pid {pid}, {application or 'unnamed application'}, user {user}, {place}, since {since}"
+        return int(pid), f"pid {pid}, {application or 'unnamed application'}, user {user}, {place}, since {since}"

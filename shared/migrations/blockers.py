@@ -24,6 +24,7 @@ class BlockerWatch:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
         self.seen: list[str] = []
+        self.pids: list[int] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -38,6 +39,14 @@ class BlockerWatch:
     def __str__(self) -> str:
         return "; ".join(self.seen) or "a session that is gone by now"
 
+    @property
+    def remedy(self) -> str:
+        """What to do about those that were seen, as the SQL that ends them."""
+        if not self.pids:
+            return "wait for a quieter moment"
+        ends = " ".join(f"select pg_terminate_backend({pid});" for pid in self.pids)
+        return f"let them finish, or end them, as their user or a superuser: {ends}"
+
     def _look(self) -> None:
         if self._stop.wait(_INTERVAL_SECONDS):
             return  # done before it could have waited for anybody
@@ -46,8 +55,10 @@ class BlockerWatch:
                 while not self._stop.wait(_INTERVAL_SECONDS):
                     if rows := connection.execute(QUERIES["find_blockers"], {"pid": self._pid}).fetchall():
                         self.seen = [
-                            f"pid {pid}, {application or 'unnamed application'}, user {user}, {state}: {query}"
+                            f"pid {pid}, {application or 'unnamed application'}, user {user}, "
+                            f"{state or 'in a state that only its user may see'}: {query}"
                             for pid, user, application, state, query in rows
                         ]
+                        self.pids = [int(pid) for pid, *_ in rows]
         except (OperatorError, psycopg.Error):
             return  # naming the blocker is a courtesy; the migration itself reports what is wrong

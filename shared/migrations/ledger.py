@@ -32,6 +32,7 @@ class LedgerRow(msgspec.Struct, frozen=True, kw_only=True):
     applied_at: datetime | None
     applied_by: str
     tool_version: str
+    schema_digest: str | None = None
 
 
 class Bookkeeping(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,8 +10,20 @@ create table if not exists public._migration_ledger (
     started_at timestamptz not null,
     applied_at timestamptz check ((applied_at is not null) = (state = 'applied')),
     applied_by text not null,
-    tool_version text not null
+    tool_version text not null,
+    schema_digest text
 );
+
+-- name: has_schema_digest
+-- Tells whether the ledger has the column that earlier releases did not make.
+select exists (
+    select from pg_attribute
+    where attrelid = 'public._migration_ledger'::regclass and attname = 'schema_digest' and not attisdropped
+);
+
+-- name: add_schema_digest
+-- Gives a ledger of an earlier release the digest of the schema after each migration.
+alter table public._migration_ledger add column if not exists schema_digest text;
 
 -- name: grant_reading
 -- Lets the service and its readers see the bookkeeping.
@@ -27,13 +39,36 @@ set sha256 = excluded.sha256, started_at = excluded.started_at, applied_by = exc
 where _migration_ledger.state = 'started';
 
 -- name: finish_migration
--- Records that a migration has been applied.
-update public._migration_ledger set state = 'applied', applied_at = clock_timestamp() where id = %(id)s;
+-- Records that a migration has been applied, and what the schema then was.
+update public._migration_ledger
+set state = 'applied', applied_at = clock_timestamp(), schema_digest = %(schema_digest)s
+where id = %(id)s and state = 'started';
+
+-- name: record_hash
+-- Records the hash of a file that was edited since it was applied, without another effect.
+update public._migration_ledger set sha256 = %(sha256)s where id = %(id)s and sha256 <> %(sha256)s;
+
+-- name: reopen_migration
+-- Records that the undoing of a migration has begun: until it is done, the migration counts as interrupted.
+update public._migration_ledger
+set state = 'started', started_at = clock_timestamp(), applied_at = null, schema_digest = null
+where id = %(id)s;
+
+-- name: forget_migration
+-- Takes a migration that was undone out of the ledger.
+delete from public._migration_ledger where id = %(id)s;
+
+-- name: identify_database
+-- Returns which database this is among all there are: a copy of the files has the same system identifier, but no clone.
+select system_identifier::text, database.oid::text, database.datname
+from pg_control_system(), pg_database database
+where database.datname = current_database();
 
 -- name: load_ledger
--- Returns the ledger in order.
-select id, ordinal, sha256, state, started_at, applied_at, applied_by, tool_version
-from public._migration_ledger
+-- Returns the ledger in order; one that an earlier release made has no schema_digest.
+select id, ordinal, sha256, state, started_at, applied_at, applied_by, tool_version,
+    to_jsonb(ledger) ->> 'schema_digest' as schema_digest
+from public._migration_ledger ledger
 order by ordinal;
 
 -- name: load_marks

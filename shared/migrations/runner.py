@@ -8,27 +8,25 @@ Anything that `verify` would complain about but pending and interrupted migratio
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
-import psycopg
 
-from shared.migrations.backend import FileMigration, LedgerBackend, in_order
-from shared.migrations.blockers import BlockerWatch
-from shared.migrations.errors import ApplyFailed, ExitCode, NeedsRepair, OperatorError, Unreachable
-from shared.migrations.files import read_folder
+from shared.migrations.attempts import LOCK_ATTEMPTS, Change, make_bookkeeping, make_change
+from shared.migrations.backend import FileMigration, LedgerBackend, SchemaDigest, in_order
+from shared.migrations.batches import is_batched
+from shared.migrations.errors import ExitCode, OperatorError
+from shared.migrations.expected import IsAsExpected
+from shared.migrations.files import MigrationFolder, read_folder
 from shared.migrations.findings import Finding
 from shared.migrations.ledger import LedgerRow, connect, read_bookkeeping
-from shared.migrations.lockfile import read_lock
+from shared.migrations.lockfile import LockFile, read_lock
+from shared.migrations.plan import REPAIRED_BY_UP, require_approved
 from shared.migrations.verify import compare_database, compare_files
 
 WAIT_SECONDS: Final = 30.0
-LOCK_ATTEMPTS: Final = 5
-_PAUSE_SECONDS: Final = 0.5
-_REPAIRED_BY_UP: Final = {"pending", "interrupted"}
 
 # yoyo announces each step at INFO; our own report says it better.
 logging.getLogger("yoyo").setLevel(logging.WARNING)
@@ -47,6 +45,22 @@ class HasFindings(OperatorError):
         self.findings = findings
 
 
+class SchemaDiffers(OperatorError):
+    """Everything is applied, and yet the schema isn't what the migrations make."""
+
+    exit_code = ExitCode.FINDINGS
+
+    def __init__(self, service: str, last: str, differences: list[str]) -> None:
+        """Keep the differences, for those who list them."""
+        super().__init__(
+            f"The migrations of {service} are applied up to {last}, and the schema isn't what they make: "
+            + "; ".join(differences),
+            why="Somebody changed it past the migrations: the release was tested on another schema.",
+            remedy="put the differences right by hand, as the owner, or make them the subject of a migration.",
+        )
+        self.differences = differences
+
+
 class MigrationStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One migration and what the ledger knows of it."""
 
@@ -63,30 +77,44 @@ def migrate_up(
     *,
     wait_seconds: float = WAIT_SECONDS,
     lock_attempts: int = LOCK_ATTEMPTS,
+    approved: str | None = None,
     announce: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str, int], None] = lambda _id, _rows: None,
+    schema_digest: SchemaDigest | None = None,
+    is_as_expected: IsAsExpected | None = None,
 ) -> list[str]:
     """Bring a service's database to the newest migration and return the ids applied now.
 
-    `dsn` is the owner DSN, `folder` by default the one that came with this code; `announce` is told each id before it
-    is applied. Raises `HasFindings`, `Busy`, `ApplyFailed`, `NeedsRepair`, `Unreachable` or `UsageError`.
+    `dsn` is the owner DSN, `folder` by default the one that came with this code. `approved` is the digest of the plan
+    that may be carried out, or None where any may. `announce` is told each id before it is applied, `progress` the rows
+    so far after each batch of a data migration; `schema_digest` describes the schema in the transaction of each
+    migration, and `is_as_expected` is asked at the end whether it is what the migrations make.
+
+    Raises `HasFindings`, `SchemaDiffers`, `Busy`, `ApplyFailed`, `NeedsRepair`, `Refused`, `Unreachable` or `UsageError`.
     """
-    files = read_folder(service, folder)
-    lock = read_lock(service, files.path)
-    if faults := compare_files(files, lock):
-        raise HasFindings(faults)
+    files, lock = read_checked(service, folder)
     applied: list[str] = []
-    with LedgerBackend(service, dsn) as backend, backend.exclusive(wait_seconds):
-        backend.bootstrap()
+    with (
+        LedgerBackend(service, dsn, schema_digest=schema_digest, progress=progress) as backend,
+        backend.exclusive(wait_seconds),
+    ):
+        if approved is not None:
+            require_approved(backend.connection, files, lock, approved)
+        make_bookkeeping(backend, dsn, lock_attempts)
         books = read_bookkeeping(backend.connection)
         faults = compare_database(files, lock, books)
-        if blocking := [fault for fault in faults if fault.code not in _REPAIRED_BY_UP]:
+        if blocking := [fault for fault in faults if fault.code not in REPAIRED_BY_UP]:
             raise HasFindings(blocking)
         to_apply = {fault.subject for fault in faults}
         for migration in in_order(files.migrations):
             if migration.id in to_apply:
                 announce(migration.id)
-                _apply(backend, dsn, migration, lock_attempts)
+                apply(backend, dsn, migration, lock_attempts)
                 applied.append(migration.id)
+        if is_as_expected is not None:
+            ids = read_bookkeeping(backend.connection).applied
+            if differences := is_as_expected(backend.connection, ids):
+                raise SchemaDiffers(service, ids[-1] if ids else "none", differences)
     return applied
 
 
@@ -105,51 +133,25 @@ def migration_status(service: str, dsn: str, folder: Path | None = None) -> list
     return found
 
 
-def _apply(backend: LedgerBackend, dsn: str, migration: FileMigration, attempts: int) -> None:
+def read_checked(service: str, folder: Path | None) -> tuple[MigrationFolder, LockFile | None]:
+    """Read a folder and its lock file, raising `HasFindings` unless the one is what the other says."""
+    files = read_folder(service, folder)
+    lock = read_lock(service, files.path)
+    if faults := compare_files(files, lock):
+        raise HasFindings(faults)
+    return files, lock
+
+
+def apply(backend: LedgerBackend, dsn: str, migration: FileMigration, attempts: int = LOCK_ATTEMPTS) -> None:
     """Apply one migration, trying again while somebody else's lock is in the way."""
-    for attempt in range(1, attempts + 1):
-        with BlockerWatch(dsn, backend.connection.info.backend_pid) as blockers:
-            try:
-                backend.apply_one(migration)
-            except psycopg.errors.LockNotAvailable as error:
-                if attempt == attempts:
-                    cause = f"it didn't get its locks in {attempt} attempts, because of {blockers}"
-                    raise _failure(backend, migration, cause) from error
-            except psycopg.Error as error:
-                raise _failure(backend, migration, _place(error, migration)) from error
-            else:
-                return
-        time.sleep(_PAUSE_SECONDS * attempt)
-
-
-def _failure(backend: LedgerBackend, migration: FileMigration, cause: str) -> OperatorError:
-    service, name = backend.service, migration.file.name
-    again = f"plystractl migrate up --service {service}"
-    if backend.connection.closed:
-        return Unreachable(
-            f"The connection was lost while {name} was being applied: {cause}.",
-            why="It is applied as a whole if its commit was reached, and otherwise not at all.",
-            remedy=f"bring the server back, then: {again}",
-        )
-    if migration.use_transactions:
-        return ApplyFailed(
-            f"{name} failed: {cause}.",
-            why="It was rolled back: the database is as it was before this migration; earlier ones stay applied.",
-            remedy=f"mend the cause, then: {again}",
-        )
-    return NeedsRepair(
-        f"{name} failed: {cause}.",
-        why="It can't run in a transaction, so it may have left something behind, such as an invalid index.",
-        remedy=f"mend the cause, then: {again} (what it left of the indexes in its header is dropped first)",
+    kind: Literal["whole", "bare", "batched"] = "whole"
+    if not migration.use_transactions:
+        kind = "batched" if is_batched(migration.file) else "bare"
+    change = Change(
+        name=migration.file.name,
+        text=migration.file.sql,
+        kind=kind,
+        run=lambda: backend.apply_one(migration),
+        again=f"plystractl migrate up --service {backend.service}",
     )
-
-
-def _place(error: psycopg.Error, migration: FileMigration) -> str:
-    """Return what the server said, with the line of the file that it said it of."""
-    message = (error.diag.message_primary or str(error)).strip()
-    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-    position = error.diag.statement_position
-    if position is None:
-        return f"{message}{detail}"
-    line = migration.file.sql.count("\n", 0, int(position) - 1) + 1
-    return f"line {line}: {message}{detail}"
+    make_change(backend, dsn, change, attempts)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import pytest
 
+from shared.ctl.__main__ import main
 from shared.embedded.server import EmbeddedPostgres
 from shared.migrations.files import KEYS, LOCK_FILE, MigrationFolder, read_folder
 from shared.migrations.lockfile import render_lock
@@ -23,6 +24,9 @@ _HEADER: Final = {
     "kind": "schema",
     "phase": "expand",
 }
+
+
+Operate = Callable[..., tuple[int, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +68,29 @@ def two_tables(scratch: ScratchFolder) -> ScratchFolder:
     scratch.add("0002.second", "create table authz.second (id int primary key);", depends="0001.first")
     scratch.lock()
     return scratch
+
+
+@pytest.fixture
+def operate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Operate:
+    """A function that runs a command on databases, outside of production, and returns its exit code and what it printed."""
+
+    def run(*arguments: str, authz: Any = None, audit: Any = None, **environment: str) -> tuple[int, str]:
+        for name in ("AUTHZ_DSN", "AUDIT_DSN"):
+            monkeypatch.delenv(f"PLYSTRA_{name}", raising=False)
+        for name, database in (("AUTHZ", authz), ("AUDIT", audit)):
+            if database is not None:
+                monkeypatch.setenv(f"PLYSTRA_{name}_DSN", getattr(database, "owner_dsn", database))
+        monkeypatch.setenv("PLYSTRA_ENVIRONMENT", "test")
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        try:
+            code = main(list(arguments))
+        except SystemExit as end:  # how the command line's parser ends
+            code = end.code
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -12,30 +12,7 @@ import psycopg
 import pytest
 
 from shared.credentials import hash_secret, new_key, parse_key
-from shared.ctl.__main__ import main
 from shared.migrations.ledger import lock_key
-
-
-@pytest.fixture
-def operate(monkeypatch, capsys):
-    """A function that runs a command on databases and returns its exit code and what it printed."""
-
-    def run(*arguments, authz=None, audit=None, **environment):
-        for name in ("AUTHZ_DSN", "AUDIT_DSN"):
-            monkeypatch.delenv(f"PLYSTRA_{name}", raising=False)
-        for name, database in (("AUTHZ", authz), ("AUDIT", audit)):
-            if database is not None:
-                monkeypatch.setenv(f"PLYSTRA_{name}_DSN", getattr(database, "owner_dsn", database))
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        try:
-            code = main(list(arguments))
-        except SystemExit as end:  # how the command line's parser ends
-            code = end.code
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
 
 
 def test_up_verify_and_status_of_both_services(operate, empty_database, audit_database):
@@ -59,7 +36,7 @@ def test_up_verify_and_status_of_both_services(operate, empty_database, audit_da
 def test_json_is_one_document_that_says_the_same(operate, empty_database, audit_database):
     code, text = operate("migrate", "verify", "--format", "json", authz=empty_database, audit=audit_database)
     document = json.loads(text)
-    assert (code, document["exit_code"], document["command"]) == (1, 1, "migrate verify")
+    assert (code, document["exit_code"], document["schema"]) == (1, 1, "plystractl.migrate.verify/1")
     authz, audit = document["services"]
     assert (authz["service"], authz["exit_code"], audit["exit_code"]) == ("authz", 1, 0)
     assert {"code", "subject", "seen", "why", "next", "service"} == set(authz["findings"][0])

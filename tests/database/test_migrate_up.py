@@ -170,25 +170,28 @@ def test_two_services_with_the_same_ids_do_not_mix_in_one_process(empty_database
     assert tables(empty_database) == BOOKKEEPING | {"authz.other", "authz.another"}
 
 
-def test_many_first_runs_at_once_apply_each_migration_once(empty_database, two_tables):
-    gate = threading.Barrier(4)
+@pytest.mark.parametrize("runs", [2, 4, 8])
+def test_many_first_runs_at_once_apply_each_migration_once(empty_database, two_tables, runs):
+    gate = threading.Barrier(runs)
 
     def run(_):
         gate.wait()
         return migrate_up("authz", empty_database.owner_dsn, two_tables.path)
 
-    with ThreadPoolExecutor(4) as pool:
-        results = sorted(pool.map(run, range(4)), key=len)
-    assert results == [[], [], [], ["0001.first", "0002.second"]]
+    with ThreadPoolExecutor(runs) as pool:
+        results = sorted(pool.map(run, range(runs)), key=len)
+    assert results == [[]] * (runs - 1) + [["0001.first", "0002.second"]]
     assert verify("authz", empty_database.owner_dsn, two_tables.path) == []
 
 
 def test_the_holder_of_the_lock_is_named(empty_database, two_tables):
     with psycopg.connect(empty_database.owner_dsn, autocommit=True, application_name="the other one") as other:
         other.execute("select pg_advisory_lock(%s)", [lock_key("authz")])
-        with pytest.raises(Busy, match=f"pid {other.info.backend_pid}, the other one, user authz_migrator") as caught:
+        pid = other.info.backend_pid
+        with pytest.raises(Busy, match=f"pid {pid}, the other one, user authz_migrator") as caught:
             migrate_up("authz", empty_database.owner_dsn, two_tables.path, wait_seconds=0.2)
     assert caught.value.exit_code == ExitCode.BUSY
+    assert f"select pg_terminate_backend({pid});" in caught.value.remedy
     assert tables(empty_database) == set()
     assert migrate_up("authz", empty_database.owner_dsn, two_tables.path) == ["0001.first", "0002.second"]
 
@@ -202,6 +205,27 @@ def test_who_keeps_a_migration_from_its_locks_is_named(empty_database, two_table
         with pytest.raises(ApplyFailed, match=f"pid {other.info.backend_pid}, a long report, user postgres"):
             migrate_up("authz", empty_database.owner_dsn, two_tables.path, lock_attempts=1)
     assert migrate_up("authz", empty_database.owner_dsn, two_tables.path) == ["0003.third"]
+
+
+def test_an_idle_transaction_in_the_way_is_named_with_the_sql_that_ends_it(empty_database, two_tables):
+    migrate_up("authz", empty_database.owner_dsn, two_tables.path)
+    two_tables.add("0003.third", "alter table authz.first add column more int;", locks="authz.first")
+    two_tables.lock()
+    with psycopg.connect(empty_database.owner_dsn, application_name="forgotten") as other:
+        other.execute("set role authz_owner")
+        other.execute("select count(*) from authz.first")
+        pid = other.info.backend_pid
+        named = (
+            f"pid {pid}, forgotten, user authz_migrator, idle in transaction: select count\\(\\*\\) from authz.first"
+        )
+        with pytest.raises(ApplyFailed, match=named) as caught:
+            migrate_up("authz", empty_database.owner_dsn, two_tables.path, lock_attempts=1)
+        kill = f"select pg_terminate_backend({pid});"
+        assert kill in caught.value.remedy
+        with psycopg.connect(empty_database.owner_dsn, autocommit=True) as ours:
+            ours.execute(kill)
+        other.close()
+        assert migrate_up("authz", empty_database.owner_dsn, two_tables.path) == ["0003.third"]
 
 
 def test_a_failed_concurrent_index_is_dropped_and_built_again(empty_database, two_tables):
