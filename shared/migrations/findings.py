@@ -125,6 +125,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
         """What to do next."""
         return self._fill(FAULTS[self.code][1])
 
+    @property
+    def file(self) -> str | None:
+        """The file that it is about, within the repository."""
+        name = self.subject.rpartition("/")[2]
+        is_file = name.endswith((".sql", ".lock"))
+        return (
+            f"migrations/{self.service}/{name}" + ("" if is_file else ".sql") if name[:1].isdigit() or is_file else None
+        )
+
+    @property
+    def line(self) -> int | None:
+        """The line that it is about: none, as it is about the whole file."""
+        return None
+
     def describe(self) -> dict[str, str]:
         """Return everything there is to say, for a machine."""
         return {**msgspec.structs.asdict(self), "why": self.why, "next": self.remedy}

@@ -52,21 +52,29 @@ _FORBIDDEN: Final = (
 
 def split_statements(text: str) -> list[list[str]]:
     """Return the statements of an SQL text as tokens: words in lower case, quoted things and symbols as they are."""
-    statements: list[list[str]] = []
+    return [statement for _, statement in located_statements(text)]
+
+
+def located_statements(text: str) -> list[tuple[int, list[str]]]:
+    """Return each statement of an SQL text as tokens, with the number of the line on which it begins."""
+    statements: list[tuple[int, list[str]]] = []
     current: list[str] = []
+    first = 0
     atomic = 0  # depth of `begin atomic … end` and of `case … end` in it
-    for piece in _tokens(text):
+    for piece, _, place in _tokens(text):
         if piece == ";" and not atomic:
-            statements.append(current)
+            statements.append((first, current))
             current = []
             continue
         if piece == "atomic" and current[-1:] == ["begin"]:
             atomic = 1
         elif atomic:
             atomic += {"case": 1, "end": -1}.get(piece, 0)
+        if not current:
+            first = text.count("\n", 0, place) + 1
         current.append(piece)
-    statements.append(current)
-    return [statement for statement in statements if statement]
+    statements.append((first, current))
+    return [(line, statement) for line, statement in statements if statement]
 
 
 def forbidden_statements(text: str) -> list[str]:
@@ -85,7 +93,7 @@ def digest_of_statements(text: str) -> str:
     Spacing counts where it may part what would otherwise be one token, such as `1 2` or `< =`.
     """
     pieces: list[str] = []
-    for piece, is_apart in _tokens_and_gaps(text):
+    for piece, is_apart, _ in _tokens(text):
         if is_apart and pieces and _may_join(pieces[-1], piece):
             pieces.append(" ")
         pieces.append(piece)
@@ -102,12 +110,8 @@ def _may_join(left: str, right: str) -> bool:
     return not right_is_word or left[-1].isdigit()
 
 
-def _tokens(text: str) -> Iterator[str]:
-    return (piece for piece, _ in _tokens_and_gaps(text))
-
-
-def _tokens_and_gaps(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield each token, and whether a space or a comment stands before it."""
+def _tokens(text: str) -> Iterator[tuple[str, bool, int]]:
+    """Yield each token, whether a space or a comment stands before it, and its place."""
     position = 0
     is_apart = False
     while position < len(text):
@@ -119,7 +123,7 @@ def _tokens_and_gaps(text: str) -> Iterator[tuple[str, bool]]:
             position = position if match["block"] is None else _end_of_comment(text, position)
             is_apart = True
             continue
-        yield (match.group() if match["word"] is None else match.group().lower()), is_apart
+        yield (match.group() if match["word"] is None else match.group().lower()), is_apart, match.start()
         is_apart = False
 
 
