@@ -305,7 +305,7 @@ REAL: Final = [(service, name) for service in ("authz", "audit") for name in sor
 
 
 @pytest.mark.parametrize("service, name", REAL)
-def test_any_byte_of_the_migrations_in_the_repository_is_missed(tmp_path, service, name):
+def test_a_flipped_byte_of_any_file_in_the_repository_is_one_finding(tmp_path, service, name):
     path = tmp_path / service
     shutil.copytree(default_folder(service), path)
     lock = read_lock(service, path)
