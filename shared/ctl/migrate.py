@@ -6,7 +6,7 @@ from typing import Final
 
 from cyclopts import App
 
-from shared.ctl import migrate_apply, migrate_files, migrate_look, migrate_settle
+from shared.ctl import lint, migrate_apply, migrate_files, migrate_look, migrate_settle
 from shared.ctl.diff import diff
 
 app: Final = App(name="migrate", help="Apply, verify and show the versioned migrations of each service's database.")
@@ -17,6 +17,7 @@ app.command(migrate_look.verify_command, name="verify")
 app.command(migrate_look.status)
 app.command(migrate_settle.repair)
 app.command(migrate_settle.baseline)
+app.command(lint.lint)
 app.command(migrate_files.lock)
 app.command(migrate_files.new)
 app.command(diff)

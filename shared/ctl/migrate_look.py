@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shared.ctl.annotations import AnnotationFormat
 from shared.ctl.configuration import Which, owner_dsn
 from shared.ctl.console import OUT, Format
 from shared.ctl.outcomes import Outcome, ServiceReport, run_for_each
@@ -34,7 +35,7 @@ class PlanReport(Report, frozen=True, kw_only=True, tag="plystractl.migrate.plan
     digest: str | None
 
 
-def verify_command(*, service: Which = "both", format: Format = "human") -> ExitCode:
+def verify_command(*, service: Which = "both", format: AnnotationFormat = "human") -> ExitCode:
     """Compare files, lock file, ledger and yoyo's table; read-only, and any role that may read the ledger will do.
 
     Parameters
@@ -42,7 +43,7 @@ def verify_command(*, service: Which = "both", format: Format = "human") -> Exit
     service
         Whose database, named by PLYSTRA_AUTHZ_DSN and PLYSTRA_AUDIT_DSN.
     format
-        For people, or one JSON document.
+        For people, one JSON document, annotations of GitHub's workflows, or a SARIF document.
     """
 
     def work(outcome: Outcome) -> None:

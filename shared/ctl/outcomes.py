@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
+from shared.ctl.annotations import AnnotationFormat, print_github, print_sarif
 from shared.ctl.configuration import Which, chosen
-from shared.ctl.console import OUT, Format, print_error, print_finding
+from shared.ctl.console import OUT, print_error, print_finding
 from shared.ctl.reports import Report, print_report
 from shared.migrations.errors import ExitCode, OperatorError
-from shared.migrations.findings import Finding
+from shared.migrations.findings import FAULTS, Finding
 from shared.migrations.plan import Plan
 from shared.migrations.repair import Settled
 from shared.migrations.runner import HasFindings, MigrationStatus
@@ -84,7 +85,7 @@ class Outcome(msgspec.Struct, kw_only=True):
 def run_for_each(
     report: Callable[..., Report],
     which: Which,
-    format: Format,
+    format: AnnotationFormat,
     work: Callable[[Outcome], None],
     show: Callable[[Outcome], None],
 ) -> ExitCode:
@@ -108,11 +109,18 @@ def run_for_each(
         if format == "human":
             show(outcome)
             _show_trouble(outcome)
+        elif format != "json" and outcome.error is not None:
+            print_error(outcome.error)
         if stopped:
             break  # Ctrl-C means the command, not one service of it
     exit_code = max(outcome.exit_code for outcome in outcomes)
     if format == "json":
         print_report(report(exit_code=int(exit_code), services=[outcome.describe() for outcome in outcomes]))
+    findings = [finding for outcome in outcomes for finding in outcome.findings]
+    if format == "github":
+        print_github(findings)
+    elif format == "sarif":
+        print_sarif("plystractl migrate verify", {code: why for code, (why, _) in FAULTS.items()}, findings)
     return exit_code
 
 

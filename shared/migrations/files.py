@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Final
 
 from shared.catalogue.schema_lock import SCHEMA_LOCK_FILE
 from shared.migrations.findings import Finding
-from shared.migrations.statements import forbidden_statements, split_statements
+from shared.migrations.statements import digest_of_statements, forbidden_statements, split_statements
 
 Fault = Callable[[str, str, str], None]
 
@@ -44,6 +45,7 @@ _VALUES: Final = {
     "kind": {"schema", "data"},
     "phase": {"expand", "migrate", "contract"},
 }
+_ACTED_ON: Final = ("depends", "transactional", "kind")
 _NAME: Final = re.compile(r"(?P<id>(?P<number>[0-9]{4})\.[a-z0-9]+(?:_[a-z0-9]+)*)(?P<rollback>\.rollback)?\.sql")
 _HEADER_LINE: Final = re.compile(r"--\s*(?P<key>[A-Za-z_-]+)\s*:\s*(?P<value>.*?)\s*")
 _DIRECTIVE: Final = re.compile(r"^\s*--\s*(depends|transactional)\s*:", re.MULTILINE)
@@ -98,12 +100,13 @@ class MigrationFile:
 
 @dataclasses.dataclass(frozen=True)
 class MigrationFolder:
-    """The migrations of one service in their order, and what is wrong with the files."""
+    """The migrations of one service in their order, what is wrong with the files, and what each file there holds."""
 
     service: str
     path: Path
     migrations: tuple[MigrationFile, ...]
     faults: tuple[Finding, ...]
+    contents: Mapping[str, bytes]
 
 
 def default_folder(service: str) -> Path:
@@ -121,10 +124,11 @@ def read_folder(service: str, path: Path | None = None) -> MigrationFolder:
 
     if not path.is_dir():
         fault("missing", str(path), f"There is no folder {path}.")
-        return MigrationFolder(service, path, (), tuple(faults))
-    contents = _contents(path, fault)
+        return MigrationFolder(service, path, (), tuple(faults), {})
+    contents = {file.name: file.read_bytes() for file in sorted(path.iterdir()) if _is_content(file)}
+    readable = _readable(path, contents, fault)
     migrations: list[MigrationFile] = []
-    for name in sorted(contents):
+    for name in sorted(readable):
         match = _NAME.fullmatch(name)
         if match is None or match["rollback"]:
             continue
@@ -132,39 +136,58 @@ def read_folder(service: str, path: Path | None = None) -> MigrationFolder:
             id=match["id"],
             ordinal=int(match["number"]),
             path=path / name,
-            content=contents[name],
-            header=_read_header(name, contents[name].decode(), fault),
-            rollback_content=contents.get(f"{match['id']}.rollback.sql"),
+            content=readable[name],
+            header=_read_header(name, readable[name].decode(), fault),
+            rollback_content=readable.get(f"{match['id']}.rollback.sql"),
         )
         _check(migration, migrations, fault)
         migrations.append(migration)
     known = {migration.id for migration in migrations}
-    for name in contents:
+    for name in readable:
         if name.endswith(".rollback.sql") and name.removesuffix(".rollback.sql") not in known:
             fault("stray_file", name, "It is a rollback file without its migration.")
-    return MigrationFolder(service, path, tuple(migrations), tuple(faults))
+    return MigrationFolder(service, path, tuple(migrations), tuple(faults), contents)
 
 
-def _contents(path: Path, fault: Fault) -> dict[str, bytes]:
+def id_of(name: str) -> str:
+    """Return the id of the migration that a file, or its rollback file, is named after."""
+    return name.removesuffix(".sql").removesuffix(".rollback")
+
+
+def digest_of_meaning(name: str, content: bytes) -> str:
+    """Return a hash of what a file does: its statements, and those values of its header that the tool acts on."""
+    text = content.decode("utf-8", errors="replace")
+    acted_on: dict[str, str] = {}
+    if not name.endswith(".rollback.sql"):
+        header = _read_header(name, text, lambda *_: None)
+        acted_on = {key: header.get(key, "") for key in _ACTED_ON}
+    document = [acted_on, digest_of_statements(text)]
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
+def _is_content(file: Path) -> bool:
+    return file.name not in {LOCK_FILE, SCHEMA_LOCK_FILE} and file.is_file() and not file.is_symlink()
+
+
+def _readable(path: Path, contents: Mapping[str, bytes], fault: Fault) -> dict[str, bytes]:
     """Return what is in each migration file that can be read as one."""
-    contents: dict[str, bytes] = {}
-    for entry in sorted(path.iterdir()):
-        if entry.name in {LOCK_FILE, SCHEMA_LOCK_FILE}:
+    readable: dict[str, bytes] = {}
+    for name in sorted(entry.name for entry in path.iterdir()):
+        if name in {LOCK_FILE, SCHEMA_LOCK_FILE}:
             continue
-        if entry.is_symlink() or not entry.is_file() or not _NAME.fullmatch(entry.name):
-            fault("stray_file", entry.name, "It isn't a file named NNNN.slug.sql or NNNN.slug.rollback.sql.")
+        if name not in contents or not _NAME.fullmatch(name):
+            fault("stray_file", name, "It isn't a file named NNNN.slug.sql or NNNN.slug.rollback.sql.")
             continue
-        content = entry.read_bytes()
         try:
-            text = content.decode("utf-8")
+            text = contents[name].decode("utf-8")
         except UnicodeDecodeError as error:
-            fault("bad_encoding", entry.name, f"It isn't UTF-8: {error}.")
+            fault("bad_encoding", name, f"It isn't UTF-8: {error}.")
             continue
         if "\r" in text or "\0" in text or text.startswith("\ufeff"):
-            fault("bad_encoding", entry.name, "It holds a carriage return, a NUL or a byte order mark.")
+            fault("bad_encoding", name, "It holds a carriage return, a NUL or a byte order mark.")
             continue
-        contents[entry.name] = content
-    return contents
+        readable[name] = contents[name]
+    return readable
 
 
 def _read_header(name: str, text: str, fault: Fault) -> dict[str, str]:

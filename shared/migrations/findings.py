@@ -39,7 +39,8 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "number_gap": (
         "Numbers run without gaps, so that a deleted migration shows.",
-        "Restore migration {subject} from version control, or number the later ones down if they were applied nowhere.",
+        "Restore migration {subject} (git restore migrations/{service}), or number the later ones down if they were "
+        "applied nowhere.",
     ),
     "unlocked": (
         "Only migrations that the lock file names are applied.",
@@ -47,20 +48,30 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "chain_broken": (
         "The lock file was edited by hand or badly merged, so its hashes prove nothing.",
-        "Review the migrations of both branches, then: plystractl migrate lock --service {service}",
+        "git restore migrations/{service}/migrations.lock; after a merge review the migrations of both branches, then: "
+        "plystractl migrate lock --service {service}",
     ),
     "lock_missing": (
         "Without migrations.lock nothing says which bytes these migrations are meant to have.",
-        "Restore it from version control; for a new folder: plystractl migrate lock --service {service}",
+        "git restore migrations/{service}/migrations.lock; for a new folder: plystractl migrate lock --service {service}",
     ),
     "modified": (
         "What ran, or will run, elsewhere isn't what this file says: the same version then means two schemas.",
-        "Restore the file from version control and put the change into a new migration. Only if it was never applied "
-        "anywhere: plystractl migrate lock --service {service}",
+        "Restore the file (git restore migrations/{service}) and put the change into a new migration (plystractl migrate new). "
+        "Only if it was never applied anywhere: plystractl migrate lock --service {service}",
+    ),
+    "cosmetic_edit": (
+        "It does the same, but the bytes that ran elsewhere are no longer those of this file, so nothing proves that.",
+        "Undo the edit: git restore migrations/{service}/{subject}",
+    ),
+    "renamed": (
+        "The name is the migration's identity: under another one it would be applied again.",
+        "Give it its old name: git restore migrations/{service}, and delete the copy under the new name. Only if it was "
+        "never applied anywhere: plystractl migrate lock --service {service}",
     ),
     "missing": (
         "A migration that the lock file names can neither be applied nor compared.",
-        "Restore {subject} from version control.",
+        "git restore migrations/{service}/{subject}",
     ),
     "ahead_of_code": (
         "The database was migrated by a newer release than this one.",
@@ -68,11 +79,18 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     ),
     "unmarked": (
         "Our ledger says applied and yoyo's table doesn't; somebody changed that, and stock yoyo would apply it twice.",
-        "Find out who changed public._yoyo_migration (public._yoyo_log may tell), and restore the row from a backup.",
+        "Find out who changed public._yoyo_migration (public._yoyo_log may tell), then, if the schema "
+        "is as it should be: plystractl migrate repair --service {service}",
     ),
     "unrecorded": (
         "yoyo's table says applied and our ledger doesn't: it was applied past plystractl, or the ledger lost a row.",
-        "Find out who applied it (public._yoyo_log may tell) and what; restore the ledger row from a backup.",
+        "Find out who applied it (public._yoyo_log may tell) and what; then, if the schema is "
+        "as it should be: plystractl migrate repair --service {service}",
+    ),
+    "ledger_altered": (
+        "The tool doesn't write such a row, so somebody changed the ledger by hand and no row of it can be trusted.",
+        "Find out who did; restore public._migration_ledger from a backup, then: "
+        "plystractl migrate verify --service {service}",
     ),
     "interrupted": (
         "A migration that can't run in a transaction was begun and not finished.",
@@ -106,6 +124,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     def remedy(self) -> str:
         """What to do next."""
         return self._fill(FAULTS[self.code][1])
+
+    @property
+    def file(self) -> str | None:
+        """The file that it is about, within the repository."""
+        name = self.subject.rpartition("/")[2]
+        is_file = name.endswith((".sql", ".lock"))
+        return (
+            f"migrations/{self.service}/{name}" + ("" if is_file else ".sql") if name[:1].isdigit() or is_file else None
+        )
+
+    @property
+    def line(self) -> int | None:
+        """The line that it is about: none, as it is about the whole file."""
+        return None
 
     def describe(self) -> dict[str, str]:
         """Return everything there is to say, for a machine."""

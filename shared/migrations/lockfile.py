@@ -1,6 +1,7 @@
 """`migrations.lock`: which migrations there are, and which bytes each has.
 
-One line a file: name, SHA-256 of its bytes, and a chain hash over everything up to this line. Two branches that both
+One line a file: name, SHA-256 of its bytes, a hash of what it means (its statements without comments and spacing, and the
+header values that the tool acts on), and a chain hash over everything up to this line. Two branches that both
 add a migration therefore conflict in version control, and a hand-edited line shows. Services read from here what they
 were built for, so nothing in this module imports a driver.
 """
@@ -13,20 +14,23 @@ import re
 from pathlib import Path
 from typing import Final
 
-from shared.migrations.files import LOCK_FILE, MigrationFolder, default_folder
+from shared.migrations.files import LOCK_FILE, MigrationFolder, default_folder, digest_of_meaning
 from shared.migrations.findings import Finding
 
 # What a service asks its own database at start and for readiness, in the order of application.
 APPLIED_MIGRATIONS_SQL: Final = "select id from public._migration_ledger where state = 'applied' order by ordinal"
 
-_LINE: Final = re.compile(r"(?P<name>\S+\.sql) (?P<sha256>[0-9a-f]{64}) (?P<chain>[0-9a-f]{64})")
+_LINE: Final = re.compile(
+    r"(?P<name>\S+\.sql) (?P<sha256>[0-9a-f]{64}) (?P<meaning>[0-9a-f]{64}) (?P<chain>[0-9a-f]{64})"
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class LockFile:
-    """What a lock file says; `broken` is the first line that doesn't follow from the ones above, if there is one."""
+    """What a lock file says of each file; `broken` is the first line that doesn't follow from those above, if there is one."""
 
     hashes: dict[str, str]
+    meanings: dict[str, str]
     broken: str | None
 
     @property
@@ -44,10 +48,12 @@ def required_migrations(service: str) -> tuple[str, ...]:
 def read_lock(service: str, folder: Path) -> LockFile | None:
     """Read the lock file of a folder; None when there is none."""
     try:
-        lines = (folder / LOCK_FILE).read_text(encoding="utf-8").splitlines()
+        text = (folder / LOCK_FILE).read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
         return None
+    lines = text.removesuffix("\n").split("\n") if text else []
     hashes: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     broken: str | None = None
     chain = _first_link(service)
     for line in lines:
@@ -55,11 +61,11 @@ def read_lock(service: str, folder: Path) -> LockFile | None:
         if match is None:
             broken = broken or line
             continue
-        chain = _link(chain, match["name"], match["sha256"])
+        chain = _link(chain, match["name"], match["sha256"], match["meaning"])
         if match["chain"] != chain or match["name"] in hashes:
             broken = broken or line
-        hashes[match["name"]] = match["sha256"]
-    return LockFile(hashes=hashes, broken=broken)
+        hashes[match["name"]], meanings[match["name"]] = match["sha256"], match["meaning"]
+    return LockFile(hashes=hashes, meanings=meanings, broken=broken)
 
 
 def render_lock(folder: MigrationFolder) -> str:
@@ -69,8 +75,9 @@ def render_lock(folder: MigrationFolder) -> str:
     for migration in folder.migrations:
         for name, content in migration.names_and_contents():
             sha256 = hashlib.sha256(content).hexdigest()
-            chain = _link(chain, name, sha256)
-            lines.append(f"{name} {sha256} {chain}\n")
+            meaning = digest_of_meaning(name, content)
+            chain = _link(chain, name, sha256, meaning)
+            lines.append(f"{name} {sha256} {meaning} {chain}\n")
     return "".join(lines)
 
 
@@ -90,5 +97,5 @@ def _first_link(service: str) -> str:
     return hashlib.sha256(f"plystra migrations {service}".encode()).hexdigest()
 
 
-def _link(previous: str, name: str, sha256: str) -> str:
-    return hashlib.sha256(f"{previous} {name} {sha256}".encode()).hexdigest()
+def _link(previous: str, name: str, sha256: str, meaning: str) -> str:
+    return hashlib.sha256(f"{previous} {name} {sha256} {meaning}".encode()).hexdigest()

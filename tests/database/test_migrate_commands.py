@@ -80,6 +80,21 @@ def test_a_dsn_may_come_from_a_file(operate, authz_database, tmp_path):
     assert code == 0
 
 
+def test_verify_annotates_a_change_and_writes_sarif(operate, empty_database):
+    code, text = operate("migrate", "verify", "--service", "authz", "--format", "github", authz=empty_database)
+    assert code == 1
+    lines = text.splitlines()
+    assert lines[0].startswith("::error file=migrations/authz/0001.permission_graph.sql,title=pending::")
+    assert all(line.startswith("::error ") for line in lines)
+    code, text = operate("migrate", "verify", "--service", "authz", "--format", "sarif", authz=empty_database)
+    results = json.loads(text)["runs"][0]["results"]
+    assert code == 1
+    assert [result["ruleId"] for result in results] == ["pending"] * len(lines)
+    code, text = operate("migrate", "verify", "--service", "authz", "--format", "github")
+    assert code == 2
+    assert "PLYSTRA_AUTHZ_DSN isn't set" in text
+
+
 def test_another_running_migrate_is_exit_code_4(operate, empty_database):
     with psycopg.connect(empty_database.owner_dsn, autocommit=True) as other:
         other.execute("select pg_advisory_lock(%s)", [lock_key("authz")])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import psycopg
 import pytest
 
@@ -29,7 +31,7 @@ def found(database, folder, dsn=None):
 
 def edit(folder):
     with (folder.path / "0001.first.sql").open("a") as file:
-        file.write("-- an afterthought\n")
+        file.write("select 'an afterthought';\n")
 
 
 def edit_and_lock(folder):
@@ -77,20 +79,17 @@ def remove_lock(folder):
     (folder.path / LOCK_FILE).unlink()
 
 
-ROLLBACK = "0002.second.rollback.sql"
-
-
 @pytest.mark.parametrize(
     "change, expected",
     [
         (edit, [("modified", "0001.first.sql")]),
         (edit_and_lock, [("modified", "0001.first")]),
         (edit_rollback, [("modified", "0001.first.rollback.sql")]),
-        (delete, [("missing", "0002.second.sql"), ("missing", ROLLBACK)]),
+        (delete, [("missing", "0002.second.sql")]),
         (delete_and_lock, [("ahead_of_code", "0002.second")]),
         (add_later, [("pending", "0003.third")]),
-        (add_unlocked, [("unlocked", "0003.third.sql"), ("unlocked", "0003.third.rollback.sql")]),
-        (rename, [("pending", "0002.other"), ("ahead_of_code", "0002.second")]),
+        (add_unlocked, [("unlocked", "0003.third.sql")]),
+        (rename, [("renamed", "0002.other")]),
         (break_chain, [("chain_broken", LOCK_FILE)]),
         (remove_lock, [("lock_missing", LOCK_FILE)]),
     ],
@@ -190,4 +189,5 @@ def test_verify_works_where_nothing_can_be_written(migrated, two_tables):
 def test_every_fault_says_why_it_matters_and_what_to_do():
     for code, (why, remedy) in FAULTS.items():
         assert why.endswith("."), code
-        assert remedy.endswith((".", "{service}")), code
+        assert remedy.endswith((".", "{service}", "{service}/{subject}")), code
+        assert re.search(r"plystractl migrate|git restore|^(Move|Save|Correct|Take|Give|Write|Run) ", remedy), code
