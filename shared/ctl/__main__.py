@@ -8,7 +8,7 @@ from typing import Final
 
 from cyclopts import App
 
-from shared.ctl import authz, credential, importing, migrate, openapi, policy, reset, up
+from shared.ctl import authz, credential, importing, maintenance, migrate, openapi, policy, reset, up
 from shared.ctl.console import print_error
 from shared.migrations.errors import OperatorError
 from shared.release import SERVICE_VERSION
@@ -33,6 +33,7 @@ app.command(credential.app)
 app.command(authz.app)
 app.command(policy.app)
 app.command(importing.import_, name="import")
+app.command(maintenance.app)
 app.command(openapi.openapi)
 
 
