@@ -10,6 +10,7 @@ from cyclopts import App
 
 from shared.ctl import authz, credential, importing, maintenance, migrate, openapi, policy, reset, up
 from shared.ctl.console import print_error
+from shared.ctl.doctor.command import doctor
 from shared.migrations.errors import OperatorError
 from shared.release import SERVICE_VERSION
 
@@ -34,6 +35,7 @@ app.command(authz.app)
 app.command(policy.app)
 app.command(importing.import_, name="import")
 app.command(maintenance.app)
+app.command(doctor)
 app.command(openapi.openapi)
 
 
