@@ -85,7 +85,7 @@ def migrate_up(
         for migration in in_order(files.migrations):
             if migration.id in to_apply:
                 announce(migration.id)
-                _apply(backend, dsn, migration, lock_attempts)
+                apply(backend, dsn, migration, lock_attempts)
                 applied.append(migration.id)
     return applied
 
@@ -105,7 +105,7 @@ def migration_status(service: str, dsn: str, folder: Path | None = None) -> list
     return found
 
 
-def _apply(backend: LedgerBackend, dsn: str, migration: FileMigration, attempts: int) -> None:
+def apply(backend: LedgerBackend, dsn: str, migration: FileMigration, attempts: int) -> None:
     """Apply one migration, trying again while somebody else's lock is in the way."""
     for attempt in range(1, attempts + 1):
         with BlockerWatch(dsn, backend.connection.info.backend_pid) as blockers:
