@@ -23,7 +23,8 @@ from shared.migrations.bootstrap import SERVICES, create_database, create_roles
 from shared.migrations.runner import migrate_up
 from tests.conftest import PASSWORD, ServiceDatabase, connect, passable
 from tests.stack.conftest import EXAMPLE
-from tests.stack.faults import FAULTS, Fault, World, ask
+from tests.stack.faults import FAULTS, Fault
+from tests.stack.installation import World, ask
 from tests.stack.pair import Pair, session_of
 from tests.stack.process import Service
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from shared.ctl.doctor import configuration as conf
 from shared.ctl.doctor import connectivity as reach
-from shared.ctl.doctor import delivery, migrations, roles, server, sessions, surroundings
+from shared.ctl.doctor import delivery, migrations, roles, schema, server, sessions, surroundings
 from shared.ctl.doctor.findings import Check, Group, Look
 from shared.migrations.bootstrap import SERVICES
 
@@ -31,6 +31,7 @@ _ROWS: Final[tuple[_Row, ...]] = (
     ("ready", "connectivity", _BOTH, "the service says that it is ready", reach.look_at_ready),
     ("version", "connectivity", _BOTH, "service and tool are of one release", reach.look_at_version),
     ("migrations", "migrations", _BOTH, "every migration of this release is applied, byte for byte", migrations.look_at_migrations),
+    ("schema", "schema", _BOTH, "the catalogue is the one that the migrations make", schema.look_at_schema),
     ("roles", "runtime", _BOTH, "the roles are there and none may more than it should", roles.look_at_roles),
     ("privileges", "runtime", _BOTH, "the service's role may do exactly what it needs", roles.look_at_privileges),
     ("server_settings", "runtime", _BOTH, "what is committed lasts, and sessions are let live", server.look_at_server_settings),
