@@ -11,6 +11,7 @@ from cyclopts import App
 from shared.ctl import authz, credential, importing, maintenance, migrate, openapi, policy, reset, up
 from shared.ctl.console import print_error
 from shared.ctl.doctor.command import doctor
+from shared.ctl.smoke.command import smoke
 from shared.migrations.errors import OperatorError
 from shared.release import SERVICE_VERSION
 
@@ -36,6 +37,7 @@ app.command(policy.app)
 app.command(importing.import_, name="import")
 app.command(maintenance.app)
 app.command(doctor)
+app.command(smoke)
 app.command(openapi.openapi)
 
 
