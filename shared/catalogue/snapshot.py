@@ -9,6 +9,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from shared.catalogue.expressions import EXPRESSIONS, even_out
 from shared.catalogue.model import OF, Catalogue
 from shared.catalogue.partitions import mark_made_by_data
 from shared.db import load_queries
@@ -60,10 +61,13 @@ def _read(connection: Connection, service: str) -> Catalogue:
         rows += _rows(connection, CLUSTER[name], roles)
     rows += _rows(connection, CLUSTER["read_default_privileges"])
 
+    members = {(class_, oid) for class_, oid in _rows(connection, CLUSTER["read_members"])}
     objects: dict[str, dict[str, Any]] = {}
     by_address: dict[Address, dict[str, Any]] = {}
     for class_, oid, subid, key, of, owner, attributes in rows:
-        found = {name: value for name, value in attributes.items() if value is not None}
+        if (class_, oid) in members:
+            continue
+        found = {name: _evened(name, value) for name, value in attributes.items() if value is not None}
         if owner is not None:
             found["owner"] = SUPERUSER if owner == superuser else owner
         if of is not None:
@@ -78,7 +82,7 @@ def _read(connection: Connection, service: str) -> Catalogue:
             found_["comment"] = text
     for class_, oid, subid, text in _rows(connection, CLUSTER["read_labels"]):
         if (found_ := by_address.get((class_, oid, subid))) is not None:
-            found_["labels"] = sorted([*found_.get("labels", []), text])
+            found_["security_labels"] = sorted([*found_.get("security_labels", []), text])
     _even_out_adoption(objects, by_address[database_class, database_oid, 0], roles["owner"])
     mark_made_by_data(objects, service)
     return Catalogue(postgres_major=major, objects=dict(sorted(objects.items())))
@@ -95,6 +99,10 @@ def _even_out_adoption(objects: dict[str, dict[str, Any]], database: dict[str, A
         database["grants"] = {name: value for name, value in grants.items() if name not in theirs} | {owner: "all"}
         database["owner"] = owner
         objects.get("schema public", {}).get("grants", {}).pop(owner, None)
+
+
+def _evened(name: str, value: Any) -> Any:
+    return even_out(value) if name in EXPRESSIONS else value
 
 
 def _rows(connection: Connection, query: str, parameters: Mapping[str, str] | None = None) -> list[tuple[Any, ...]]:
