@@ -250,6 +250,14 @@ by_sql(
 )
 
 
+@fault("authz schema", followed=True)
+def commits_are_not_durable_and_the_app_dsn_is_unknown(world: World) -> Iterator[None]:
+    dsn = world.environment.pop("PLYSTRA_AUTHZ_APP_DSN")
+    world.sql("authz", "alter role authz_app set synchronous_commit = off")
+    yield
+    world.environment["PLYSTRA_AUTHZ_APP_DSN"] = dsn
+
+
 @fault("authz transactions", followed=True)
 def a_session_is_idle_in_a_transaction(world: World) -> Iterator[None]:
     connection = connect(world.pair.databases["authz"].app_dsn)

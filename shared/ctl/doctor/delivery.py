@@ -85,7 +85,7 @@ def look_at_log_tail(context: Context, service: str) -> Iterator[Finding]:
             seen=f"Of the log indexes {row['first']} to {row['last']}, {missing} are missing"
             f" and {row['back_in_time']} go back in time.",
             why="The database refuses both, so somebody got around its law. The log is no longer proof.",
-            next="plystractl backup verify, then restore the log from the newest backup that has them",
+            next="plystractl backup verify <folder of the newest backup that has them>, then restore the log from it",
         )
 
 

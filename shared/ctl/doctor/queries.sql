@@ -33,7 +33,7 @@ from pg_roles where rolname = any(%(names)s);
 
 -- name: list_memberships
 -- Returns the roles that these roles are members of.
-select m.rolname as member, r.rolname as role
+select distinct m.rolname as member, r.rolname as role
 from pg_auth_members a join pg_roles m on m.oid = a.member join pg_roles r on r.oid = a.roleid
 where m.rolname = any(%(names)s)
 order by 1, 2;

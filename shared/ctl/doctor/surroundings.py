@@ -63,8 +63,8 @@ def look_at_disk(context: Context, service: str) -> Iterator[Finding]:
 
 def look_at_backup(context: Context, service: str) -> Iterator[Finding]:
     """Find that there is no backup, or none that is young enough."""
-    command = f"plystractl backup create --service {service}"
     folder = context.backups
+    command = f"plystractl backup create --service {service}" + (f" --out {folder}" if folder else "")
     if folder is None:
         if not context.is_production:
             raise NotApplicable(
