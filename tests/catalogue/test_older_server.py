@@ -13,18 +13,22 @@ from shared.catalogue.snapshot import snapshot
 from shared.migrations.bootstrap import create_database, create_roles
 from tests.conftest import PASSWORD, connect
 
-_SOME = OF_FIXTURE[::4]
+_SOME = OF_FIXTURE[::6]
+
+
+def on(dsn: str, database: str) -> str:
+    return f"{dsn.rpartition('/')[0]}/{database}"
 
 
 @pytest.fixture(scope="module")
 def zoo(older_dsn):
-    """The name of a database of PostgreSQL 15 with the fixture's objects, and its catalogue."""
+    """The catalogue of a database of PostgreSQL 15 with the fixture's objects."""
     with connect(older_dsn) as connection:
         create_roles(connection, "authz", migrator_password=PASSWORD, app_password=PASSWORD)
         create_database(connection, "authz", "zoo")
         connection.execute("set allow_in_place_tablespaces = on")
         connection.execute("create tablespace drift location ''")
-    with connect(older_dsn.replace("/postgres", "/zoo")) as connection:
+    with connect(on(older_dsn, "zoo")) as connection:
         connection.execute((Path(trial.__file__).parent / "fixture.sql").read_text(encoding="utf-8"))
         return snapshot(connection, "authz")
 
@@ -34,7 +38,7 @@ def test_a_mutation_is_named_and_undone_on_postgresql_15(older_dsn, zoo, mutatio
     with connect(older_dsn) as admin:
         create_database(admin, "authz", "zoo_copy", template="zoo")
         try:
-            with connect(older_dsn.replace("/postgres", "/zoo_copy")) as connection:
+            with connect(on(older_dsn, "zoo_copy")) as connection:
                 connection.execute(mutation.sql)
                 found = differences(zoo, snapshot(connection, "authz"))
                 assert (mutation.object, mutation.attribute) in [(one.object, one.attribute) for one in found]
