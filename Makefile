@@ -25,7 +25,7 @@ INSTALLED := .venv/.installed
 LOCAL := --home '$(HOME_DIR)' --authz-port $(AUTHZ_PORT) --audit-port $(AUDIT_PORT)
 MIGRATIONS := $(filter-out %.rollback.sql,$(wildcard migrations/*/*.sql))
 
-.PHONY: help up demo reset test lint unit bench openapi lock requirements format clean
+.PHONY: help up demo reset test lint unit bench bench-drift openapi lock requirements format clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -68,11 +68,15 @@ format: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks
 
+bench-drift: $(INSTALLED)
+	$(BIN)/python -m benchmarks drift
+
 openapi: $(INSTALLED)
 	$(BIN)/plystractl openapi
 
+# Replays every migration in a scratch PostgreSQL.
 lock: $(INSTALLED)
-	$(BIN)/plystractl migrate lock
+	$(BIN)/plystractl migrate diff
 
 # Needs uv; only for those who change the dependencies in pyproject.toml.
 requirements:

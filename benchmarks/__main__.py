@@ -1,4 +1,4 @@
-"""`python -m benchmarks [check|statements|ingest|replay|import|worlds|all] [--rows N] [--full]`."""
+"""`python -m benchmarks [check|statements|ingest|replay|import|worlds|drift|all] [--rows N] [--full]`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Literal
 import cyclopts
 
 from benchmarks import check, importing, ingest, replay, scale, statements
+from benchmarks.drift import measure as drift
 
 
 def main(
-    which: Literal["check", "statements", "ingest", "replay", "import", "worlds", "all"] = "all",
+    which: Literal["check", "statements", "ingest", "replay", "import", "worlds", "drift", "all"] = "all",
     /,
     *,
     rows: int = importing.ROWS,
@@ -34,6 +35,7 @@ def main(
         ("replay", replay.measure),
         ("import", lambda: importing.measure(rows)),
         ("worlds", lambda: scale.measure(full=full)),
+        ("drift", drift.measure),
     ):
         if which in (name, "all"):
             measure()

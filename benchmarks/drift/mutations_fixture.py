@@ -115,7 +115,8 @@ OF_FIXTURE: Final = (
         "definition",
     ),
     _zoo(
-        "create or replace view zoo.adults with (security_barrier = true) as select id, species from zoo.animal where born < '2021-01-01'",
+        "create or replace view zoo.adults with (security_barrier = true) as"
+        " select id, species from zoo.animal where born < '2021-01-01'",
         "view zoo.adults",
         "definition",
     ),
@@ -214,7 +215,8 @@ OF_FIXTURE: Final = (
     _zoo("drop operator class zoo.point_class using hash", "operator class zoo.point_class using hash"),
     _zoo("drop operator family zoo.point_family using btree", "operator family zoo.point_family using btree"),
     _zoo(
-        "alter operator family zoo.point_family using btree add function 1 (zoo.point, zoo.point) zoo.compare(zoo.point, zoo.point)",
+        "alter operator family zoo.point_family using btree add"
+        " function 1 (zoo.point, zoo.point) zoo.compare(zoo.point, zoo.point)",
         "operator family zoo.point_family using btree",
         "members",
     ),

@@ -1,4 +1,4 @@
-"""Tries a mutation on a copy of a database: what does the check say, and does its SQL undo it?"""
+"""Tries a mutation on a copy of a database: what the check says of it, and whether its SQL undoes it."""
 
 from __future__ import annotations
 
@@ -113,6 +113,10 @@ class Laboratory:
         """Run statements as the superuser, each on its own."""
         with psycopg.connect(self.dsn(database), autocommit=True) as connection:
             connection.execute(script.encode())
+
+    def undo(self, where: str, database: str) -> None:
+        """Bring a database, and with it the roles of the cluster, back to what is expected."""
+        self.run(database, restore_script(self.check(where, database)))
 
     def try_mutation(self, mutation: Mutation) -> Outcome:
         """Mutate a copy, check it, undo it by what the check gives, and check it again."""

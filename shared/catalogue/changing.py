@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
+from shared.catalogue.changing_cluster import change_role, enforce, setting_statement
 from shared.catalogue.common import drop_default_privileges, set_comment, set_grants, set_labels, set_owner, target
 from shared.catalogue.making_objects import LAST, switch_event_trigger
 from shared.catalogue.making_relations import (
@@ -32,17 +33,6 @@ from shared.catalogue.words import (
     role,
     table_of,
 )
-
-# Where a role's attribute has a word of its own in `alter role`.
-_ROLE_WORDS: Final = {
-    "login": ("login", "nologin"),
-    "superuser": ("superuser", "nosuperuser"),
-    "no_inherit": ("noinherit", "inherit"),
-    "create_role": ("createrole", "nocreaterole"),
-    "create_database": ("createdb", "nocreatedb"),
-    "replication": ("replication", "noreplication"),
-    "bypass_row_security": ("bypassrls", "nobypassrls"),
-}
 
 
 class Change:
@@ -128,6 +118,9 @@ class Change:
                 if "partition_of" in self.expected:
                     steps.append((making("index") - 1, attach(self.name, self.expected)))
                 return steps
+            case "detach_pending":
+                begin = f"alter table {self.live['partition_of']} detach partition {self.name} finalize"
+                return [(dropping("column"), begin), (making("index") - 1, attach(self.name, self.expected))]
             case "inherits":
                 parents = set(self.live_value or ())
                 return [
@@ -225,26 +218,13 @@ class Change:
 
     def _constraint(self) -> list[str | Step] | None:
         if self.attribute == "triggers":
-            return [(STATE, self._enforce())]
+            return [(STATE, enforce(table_of(self.key, self.expected), own_name(self.key)))]
         if self.attribute == "not_valid" and not self.value:
             begin = "domain" if self.expected[OF].startswith("domain ") else "table"
             return [
                 (STATE, f"alter {begin} {table_of(self.key, self.expected)} validate constraint {own_name(self.key)}")
             ]
         return None
-
-    def _enforce(self) -> str:
-        """Return a block, since the triggers of a constraint have names that nobody knows in advance."""
-        table, name = table_of(self.key, self.expected), own_name(self.key)
-        return (
-            "do $do$ declare one record; begin\n"
-            "    for one in select t.tgrelid::regclass as place, t.tgname as name from pg_trigger t\n"
-            "        join pg_constraint c on c.oid = t.tgconstraint\n"
-            f"        where c.conrelid = {literal(table)}::regclass and quote_ident(c.conname) = {literal(name)}\n"
-            "        and t.tgisinternal and t.tgenabled <> 'O' loop\n"
-            "        execute format('alter table %s enable trigger %I', one.place, one.name);\n"
-            "    end loop;\nend $do$"  # noqa: S608 - a statement to be shown; its names come quoted from the catalogue
-        )
 
     def _index(self) -> list[str | Step] | None:
         begin = f"alter index {self.name}"
@@ -344,27 +324,7 @@ class Change:
         return [setting_statement(self.name, self.member, self.value)]
 
     def _role(self) -> list[str]:
-        begin = f"alter role {self.name}"
-        match self.attribute:
-            case "connection_limit":
-                return [f"{begin} connection limit {-1 if self.value is None else self.value}"]
-            case "valid_until":
-                return [f"{begin} valid until {literal(self.value or 'infinity')}"]
-            case "member_of":
-                return self._membership()
-            case "parameters":
-                revoke = f"revoke all on parameter {self.member} from {self.name}"
-                grant = [f"grant {self.value} on parameter {self.member} to {self.name}"] if self.value else []
-                return [revoke, *grant]
-            case "system_objects":
-                return [self._take_system_object()]
-        return [f"{begin} {_ROLE_WORDS[self.attribute][0 if self.value else 1]}"]
-
-    def _take_system_object(self) -> str:
-        kind, _, name = self.member.partition(" ")
-        if self.live_value != "granted" or kind not in {"function", "table", "view"}:
-            return f"-- take from {self.name} what it has on PostgreSQL's own {self.member}"
-        return f"revoke all on {'function' if kind == 'function' else 'table'} {name} from {self.name}"
+        return change_role(self.name, self.attribute, self.member, self.value, self.live_value)
 
     def _operator(self) -> list[str] | None:
         if self.attribute not in {"restrict", "join"}:
@@ -377,38 +337,9 @@ class Change:
         gone = [name for name in _options_in(self.live_value) if name not in _options_in(self.value)]
         return [f"alter text search dictionary {self.name} ({', '.join([*filter(None, [self.value]), *gone])})"]
 
-    def _membership(self) -> list[str]:
-        """Return statements that first take every grant of the membership, whoever gave it."""
-        take = (
-            "do $do$ declare one record; begin\n"
-            "    for one in select g.rolname from pg_auth_members m join pg_roles g on g.oid = m.grantor\n"
-            f"        where m.member = {literal(self.name)}::regrole and m.roleid = {literal(self.member)}::regrole loop\n"
-            f"        execute format('revoke {self.member} from {self.name} granted by %I cascade', one.rolname);\n"
-            "    end loop;\nend $do$"  # noqa: S608 - a statement to be shown; its names come quoted from the catalogue
-        )
-        if self.value is None:
-            return [take]
-        options = {"admin": "admin true", "no inherit": "inherit false", "no set": "set false"}
-        given = ", ".join(options[word] for word in self.value.split(", ") if word)
-        return [take, f"grant {self.member} to {self.name}" + (f" with {given}" if given else "")]
-
 
 def _options_in(text: str | None) -> list[str]:
     return re.findall(r"(\w+) = ", text or "")
-
-
-def setting_statement(whose: str, name: str, value: str | None) -> str:
-    """Return the statement that sets or resets a setting of a role, of the database, or of a role in it."""
-    whose = whose.removeprefix("of ")
-    who = whose.removesuffix("this database").removesuffix(" in ").removeprefix("role ")
-    database = whose.endswith("this database")
-    if database and who:
-        begin = f"alter role {who} in database :database"
-    elif database:
-        begin = "alter database :database"
-    else:
-        begin = "alter role all" if who == "all roles" else f"alter role {who}"
-    return f"{begin} reset {name}" if value is None else f"{begin} set {name} = {literal(value)}"
 
 
 def drop(objects: Objects, key: str) -> list[Step]:

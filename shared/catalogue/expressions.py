@@ -21,17 +21,17 @@ def even_out(text: str) -> str:
         return text
     root: _Tree = []
     open_: list[_Tree] = [root]
-    for token in _TOKEN.findall(text):
-        if token == "(":
+    for piece in _TOKEN.findall(text):
+        if piece == "(":
             tree: _Tree = []
             open_[-1].append(tree)
             open_.append(tree)
-        elif token == ")":
+        elif piece == ")":
             if len(open_) == 1:
                 return text  # no expression of the server's writing
             open_.pop()
         else:
-            open_[-1].append(token)
+            open_[-1].append(piece)
     return _written(_flat(root))
 
 

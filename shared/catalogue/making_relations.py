@@ -168,10 +168,10 @@ def views_below(objects: Objects, key: str) -> set[str]:
         text = objects[reached.pop()]["definition"]
         for other in objects:
             name = name_of(other)
-            if kind_of(other) in {"view", "materialized view"} and name not in found and other != key:
-                if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w])", text):
-                    found.add(name)
-                    reached.append(other)
+            is_new = kind_of(other) in {"view", "materialized view"} and name not in found and other != key
+            if is_new and re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text):
+                found.add(name)
+                reached.append(other)
     return found
 
 

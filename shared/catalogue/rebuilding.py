@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from shared.catalogue import making_objects, making_relations
-from shared.catalogue.changing import Change, drop, setting_statement
+from shared.catalogue.changing import Change, drop
+from shared.catalogue.changing_cluster import setting_statement
 from shared.catalogue.common import finish, set_grants
 from shared.catalogue.model import OF, kind_of, name_of
 from shared.catalogue.words import ALTER, Objects, Step, alter_relation, column_of, making
@@ -76,7 +77,8 @@ def _parts_only(objects: Objects, column: str) -> list[Step]:
 def _make_views_anew(expected: Objects, live: Objects, key: str) -> Iterator[Step]:
     """Yield what drops a view with all that read from it, and makes them again."""
     yield -making("view"), f"drop {kind_of(key)} {name_of(key)} cascade"
-    for view in expected:
+    views = [one for one in expected if kind_of(one) in {"view", "materialized view"}]
+    for view in views:
         if view == key or (view in live and name_of(key) in making_relations.views_below(live, view)):
             yield from make(expected, view)
 

@@ -42,6 +42,7 @@ select
         'partition_key', pg_get_partkeydef(relation.oid),
         'partition_of', case when relation.relispartition then parents.names ->> 0 end,
         'partition_bound', pg_get_expr(relation.relpartbound, relation.oid),
+        'detach_pending', nullif(parents.leaving, false),
         'inherits', case when not relation.relispartition then parents.names end,
         'of_type', nullif(relation.reloftype, 0)::regtype,
         'definition', case when relation.relkind in ('v', 'm') then pg_get_viewdef(relation.oid) end,
@@ -67,7 +68,8 @@ left join pg_sequence sequence on sequence.seqrelid = relation.oid
 left join pg_foreign_table remote on remote.ftrelid = relation.oid
 left join pg_foreign_server server on server.oid = remote.ftserver
 left join lateral (
-    select jsonb_agg(inhparent::regclass::text order by inhseqno) as names from pg_inherits where inhrelid = relation.oid
+    select jsonb_agg(inhparent::regclass::text order by inhseqno) as names, bool_or(inhdetachpending) as leaving
+    from pg_inherits where inhrelid = relation.oid
 ) parents on true
 left join lateral (
     select d.deptype, d.refobjid::regclass || '.' || quote_ident(a.attname) as name

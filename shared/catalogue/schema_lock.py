@@ -17,6 +17,7 @@ from shared.catalogue.model import Catalogue, digest
 
 SCHEMA_LOCK_FILE: Final = "schema.lock.json"
 FORMAT: Final = 1
+_OBJECTS: Final = '"objects": {'
 
 Attributes = dict[str, Any]
 
@@ -123,6 +124,17 @@ def read_schema_lock(folder: Path) -> SchemaLock | None:
     return lock
 
 
+def line_of(folder: Path, key: str) -> int | None:
+    """Return the line on which a folder's lock file has the object with that key, counted from 1."""
+    try:
+        lines = (folder / SCHEMA_LOCK_FILE).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return None
+    start = lines.index(_OBJECTS) if _OBJECTS in lines else len(lines)
+    begin = f"{_json(key)}: "
+    return next((n for n, line in enumerate(lines[start:], start + 1) if line.startswith(begin)), None)
+
+
 def render_schema_lock(lock: SchemaLock) -> str:
     """Return the text of a lock file: the same lock gives the same bytes."""
     head = {"format": lock.format, "service": lock.service, "postgres_major": lock.postgres_major}
@@ -133,7 +145,7 @@ def render_schema_lock(lock: SchemaLock) -> str:
         lines.append(f'{{"id": {_json(step.id)}, "digest": {_json(step.digest)}, "before": {{')
         lines += _members(step.before)
         lines.append(f"}}}}{comma}")
-    lines += ["],", '"objects": {', *_members(lock.objects), "}"]
+    lines += ["],", _OBJECTS, *_members(lock.objects), "}"]
     return "\n".join(["{", *lines, "}"]) + "\n"
 
 

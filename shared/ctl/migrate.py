@@ -10,6 +10,7 @@ from cyclopts import App
 
 from shared.ctl.configuration import Which, chosen, owner_dsn
 from shared.ctl.console import OUT, Format, print_error, print_finding, print_json
+from shared.ctl.diff import diff
 from shared.migrations.errors import ExitCode, OperatorError
 from shared.migrations.files import LOCK_FILE, read_folder
 from shared.migrations.findings import Finding
@@ -18,6 +19,7 @@ from shared.migrations.runner import WAIT_SECONDS, HasFindings, migrate_up, migr
 from shared.migrations.verify import SCOPE, compare_files, verify
 
 app: Final = App(name="migrate", help="Apply, verify and show the versioned migrations of each service's database.")
+app.command(diff)
 
 
 class Outcome(msgspec.Struct, kw_only=True):

@@ -150,6 +150,11 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
             with self.transaction():
                 self._finish(migration)
 
+    def record_one(self, migration: FileMigration) -> None:
+        """Record a migration as applied whose effect is there already; the caller has opened the transaction."""
+        self._start(migration)
+        self._finish(migration)
+
     def _start(self, migration: FileMigration) -> None:
         file = migration.file
         row = {"id": file.id, "ordinal": file.ordinal, "sha256": file.sha256, "tool_version": SERVICE_VERSION}

@@ -61,7 +61,13 @@ class NeedsRepair(OperatorError):
     exit_code = ExitCode.NEEDS_REPAIR
 
 
+class Refused(OperatorError):
+    """What is asked for isn't done here, though it could be."""
+
+    exit_code = ExitCode.REFUSED
+
+
 class CannotCompare(OperatorError):
-    """The bookkeeping can't be read, so nothing can be said about it."""
+    """The bookkeeping or the catalogue can't be read or set beside another, so nothing can be said about it."""
 
     exit_code = ExitCode.CANNOT_COMPARE
