@@ -13,7 +13,7 @@ from typing import Final
 import psycopg
 
 from shared.catalogue.compare import differences, restore_script
-from shared.catalogue.model import Catalogue, kind_of
+from shared.catalogue.model import OF, Catalogue, kind_of
 from shared.catalogue.snapshot import snapshot
 from shared.migrations.backend import LedgerBackend, in_order
 from shared.migrations.errors import ApplyFailed, NeedsRepair, UsageError
@@ -83,6 +83,6 @@ def build_schema(service: str, dsn: str, folder: Path | None = None) -> list[str
 
 def _things(catalogue: Catalogue) -> Iterator[str]:
     """Yield the keys of what somebody has made in a database."""
-    for key in catalogue.objects:
-        if kind_of(key) not in _GIVEN and key != "schema public":
+    for key, found in catalogue.objects.items():
+        if kind_of(key) not in _GIVEN and key != "schema public" and OF not in found:
             yield key
