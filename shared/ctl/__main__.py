@@ -8,7 +8,7 @@ from typing import Final
 
 from cyclopts import App
 
-from shared.ctl import authz, credential, importing, migrate, openapi, policy, reset, schema, up
+from shared.ctl import authz, backup, credential, importing, migrate, openapi, policy, reset, schema, up
 from shared.ctl.console import print_error
 from shared.migrations.errors import OperatorError
 from shared.release import SERVICE_VERSION
@@ -32,6 +32,7 @@ app.command(migrate.app)
 app.command(schema.app)
 app.command(credential.app)
 app.command(authz.app)
+app.command(backup.app)
 app.command(policy.app)
 app.command(importing.import_, name="import")
 app.command(openapi.openapi)
