@@ -85,7 +85,13 @@ def record_loss(dsn: str, manifest: Manifest, losses: Sequence[Loss], reason: st
     """Append to the restored log that it was put back behind its witnesses, and by whom; returns the event's id."""
     assert isinstance(manifest.contents.checkpoint, AuditCheckpoint)  # only a log has witnesses
     with connect(dsn, "backup restore", read_only=False) as connection, connection.transaction():
-        connection.execute(SQL["own_the_log"])
+        owned = connection.execute(SQL["own_the_log"]).fetchone()
+        if not (owned and owned[0]):
+            raise RefusedByPolicy(
+                f"Somebody writes the log of {connection.info.dbname} already.",
+                why="One session at a time may, or indexes would be given twice.",
+                remedy="stop audit, then run the same command again.",
+            )
         head = connection.execute(SQL["read_head"]).fetchone()
         assert head is not None  # an aggregate returns one row always
         index, last, now = head
