@@ -8,7 +8,7 @@ from typing import Final
 
 from cyclopts import App
 
-from shared.ctl import authz, credential, importing, maintenance, migrate, openapi, policy, reset, schema, up
+from shared.ctl import authz, backup, credential, importing, maintenance, migrate, openapi, policy, reset, schema, up
 from shared.ctl.console import print_error
 from shared.ctl.doctor.command import doctor
 from shared.ctl.reference import write_reference
@@ -37,6 +37,7 @@ app.command(migrate.app)
 app.command(schema.app)
 app.command(credential.app)
 app.command(authz.app)
+app.command(backup.app)
 app.command(policy.app)
 app.command(templates.app)
 app.command(importing.import_, name="import")

@@ -11,8 +11,9 @@ from typing import Annotated, Final
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
+from shared.ctl.catch_up import Standing, catch_up, compare_standing
 from shared.ctl.configuration import owner_dsn
-from shared.ctl.console import OUT, Format, print_finding
+from shared.ctl.console import ERR, OUT, Format, print_finding
 from shared.ctl.first_fault import FaultReport
 from shared.ctl.projections import NOUNS, compare_projections
 from shared.ctl.replay import Chosen, Replayed
@@ -79,6 +80,63 @@ def verify_projections(*, format: Format = "human") -> ExitCode:
     )
     for difference in differences:
         print_finding(difference)
+    return exit_code
+
+
+class CaughtUp(Report, frozen=True, kw_only=True, tag="plystractl.authz.catch-up/1"):
+    """How authz stood to audit, and how many changes were appended."""
+
+    exit_code: int
+    standing: Standing
+    appended: int
+
+
+@app.command(name="catch-up")
+def catch_up_command(*, from_audit: bool = False, check: bool = False, format: Format = "human") -> ExitCode:
+    """Bring an authz that was restored from a backup up to the changes that audit has of it.
+
+    Reads audit's log, appends each change with its own id to authz's history and writes the rows that it left, all in one
+    transaction. It may be run again at any time.
+
+    Parameters
+    ----------
+    from_audit
+        Say that audit's log is what to go by; needed unless --check is given.
+    check
+        Change nothing; exit 1 when authz is behind.
+    format
+        For people, or one JSON document.
+    """
+    if not (from_audit or check):
+        raise UsageError(
+            "catch-up needs --from-audit, or --check.",
+            why="It writes changes into authz that it didn't make itself.",
+            remedy="plystractl authz catch-up --check tells by how much authz is behind.",
+        )
+    dsns = owner_dsn("authz"), owner_dsn("audit")
+    standing = compare_standing(*dsns) if check else catch_up(*dsns, lambda text: ERR.print(f"authz: {text}"))
+    exit_code = ExitCode.FINDINGS if check and standing.missing else ExitCode.CLEAN
+    appended = 0 if check else standing.missing
+    if format == "json":
+        print_report(CaughtUp(exit_code=int(exit_code), standing=standing, appended=appended))
+        return exit_code
+    if exit_code == ExitCode.FINDINGS:
+        told = f"revision {standing.authz_revision}, audit has changes up to {standing.audit_revision}"
+        OUT.print(f"✗ authz is {standing.missing} changes behind audit ({told}).", style="red")
+        OUT.print(
+            "  why:  It decides on rights that were changed since, and its next change would be a second history."
+        )
+        OUT.print("  next: stop authz, then: plystractl authz catch-up --from-audit")
+    elif appended:
+        OUT.print(f"✓ authz: {appended} changes appended, now at revision {standing.audit_revision}.", style="green")
+        OUT.print("  next: plystractl authz verify-projections")
+    else:
+        OUT.print(f"✓ authz isn't behind audit (revision {standing.authz_revision}).", style="green")
+    if standing.lost:
+        OUT.print(
+            f"  At least {standing.lost} later changes were decided on and never reached audit: they are lost, and have "
+            "to be made again by hand."
+        )
     return exit_code
 
 
