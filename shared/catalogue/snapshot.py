@@ -107,7 +107,7 @@ def _even_out_adoption(objects: dict[str, dict[str, Any]], database: dict[str, A
     There the owner's role was granted by name what it has elsewhere by owning the database.
     """
     grants = database.get("grants", {})
-    if database["owner"] != owner and {"connect", "create", "temporary"} <= set(grants.get(owner, "").split(", ")):
+    if database["owner"] != owner and grants.get(owner) == "all":
         theirs = {database["owner"], "public"}
         database["grants"] = {name: value for name, value in grants.items() if name not in theirs} | {owner: "all"}
         database["owner"] = owner

@@ -92,6 +92,7 @@ def adopt_database(connection: Connection, service: str) -> None:
     name = connection.info.dbname
     try:
         connection.execute(_compose("alter database {} owner to {}", name, roles.owner))
+        connection.execute(_compose("revoke all on database {} from public", name))
     except psycopg.errors.InsufficientPrivilege:
         # Without CREATEDB a database can't change hands; the owner role needs no more than this.
         connection.execute(_compose("grant connect, create, temporary on database {} to {}", name, roles.owner))
