@@ -10,6 +10,7 @@ from shared.ctl.reports import Report
 from shared.migrations.errors import ExitCode
 from shared.migrations.plan import PlannedMigration, make_plan
 from shared.migrations.runner import HasFindings, migration_status
+from shared.migrations.schema import verify_schema
 from shared.migrations.verify import SCOPE, verify
 
 
@@ -35,25 +36,34 @@ class PlanReport(Report, frozen=True, kw_only=True, tag="plystractl.migrate.plan
     digest: str | None
 
 
-def verify_command(*, service: Which = "both", format: AnnotationFormat = "human") -> ExitCode:
-    """Compare files, lock file, ledger and yoyo's table; read-only, and any role that may read the ledger will do.
+def verify_command(*, service: Which = "both", format: AnnotationFormat = "human", schema: bool = True) -> ExitCode:
+    """Compare files, lock file, ledger, yoyo's table and schema; read-only, and any role that may read the ledger will do.
+
+    The schema is compared when the rest is in order, as otherwise it isn't known how it should be.
 
     Parameters
     ----------
     service
         Whose database, named by PLYSTRA_AUTHZ_DSN and PLYSTRA_AUDIT_DSN.
+    schema
+        Compare the schema too; it can't be on another major version of PostgreSQL than schema.lock.json was taken on.
     format
         For people, one JSON document, annotations of GitHub's workflows, or a SARIF document.
     """
 
     def work(outcome: Outcome) -> None:
-        outcome.findings = verify(outcome.service, owner_dsn(outcome.service))
+        dsn = owner_dsn(outcome.service)
+        outcome.findings = verify(outcome.service, dsn)
         if outcome.findings:
             outcome.exit_code = ExitCode.FINDINGS
+        if schema and all(finding.code == "pending" for finding in outcome.findings):
+            differences = verify_schema(outcome.service, dsn)
+            outcome.findings = [*outcome.findings, *differences]
+            outcome.exit_code = ExitCode.FINDINGS if outcome.findings else ExitCode.CLEAN
 
     def show(outcome: Outcome) -> None:
         if outcome.exit_code == ExitCode.CLEAN:
-            OUT.print(f"✓ {outcome.service}: clean ({SCOPE}).", style="green")
+            OUT.print(f"✓ {outcome.service}: clean ({SCOPE}{', schema' if schema else ''}).", style="green")
 
     return run_for_each(VerifyReport, service, format, work, show)
 

@@ -10,6 +10,7 @@ from cyclopts import App
 from shared.catalogue.compare import restore_script
 from shared.catalogue.model import Difference
 from shared.catalogue.schema_lock import line_of
+from shared.ctl.annotations import AnnotationFormat, print_github, print_sarif
 from shared.ctl.configuration import Which, chosen, is_production, owner_dsn
 from shared.ctl.console import ERR, OUT, Format, print_error
 from shared.ctl.diff import Failure
@@ -17,8 +18,9 @@ from shared.ctl.reports import Report, print_report
 from shared.migrations.building import build_schema
 from shared.migrations.errors import ExitCode, OperatorError, Refused
 from shared.migrations.files import default_folder
+from shared.migrations.findings import FAULTS
 from shared.migrations.ledger import connect
-from shared.migrations.schema import check_schema
+from shared.migrations.schema import SCHEMA_FAULT, check_schema, difference_fault
 
 app: Final = App(name="schema", help="Compare a database with the schema that its migrations make.")
 
@@ -68,7 +70,7 @@ class ApplyReport(Report, frozen=True, kw_only=True, tag="plystractl.schema.appl
 
 
 @app.command
-def check(*, service: Which = "both", sql: bool = False, format: Format = "human") -> ExitCode:
+def check(*, service: Which = "both", sql: bool = False, format: AnnotationFormat = "human") -> ExitCode:
     """Compare the live catalogue with the one expected after the last applied migration; read-only, for any role.
 
     Parameters
@@ -78,12 +80,15 @@ def check(*, service: Which = "both", sql: bool = False, format: Format = "human
     sql
         Print only the SQL that would bring the database back, to be reviewed and run by a superuser.
     format
-        For people, or one JSON document.
+        For people, one JSON document, annotations of GitHub's workflows, or a SARIF document.
     """
     found = [_check(one) for one in chosen(service)]
     exit_code = max(ExitCode(one.exit_code) for one in found)
     if format == "json":
         print_report(CheckReport(exit_code=int(exit_code), services=found))
+        return exit_code
+    if format != "human":
+        _annotate(found, format)
         return exit_code
     for one in found:
         if sql:
@@ -131,6 +136,17 @@ def _check(service: str) -> CheckedSchema:
     drift = [Drift(difference=one, line=line_of(folder, one.object)) for one in found.differences]
     exit_code = ExitCode.FINDINGS if drift else ExitCode.CLEAN
     return CheckedSchema(service=service, exit_code=int(exit_code), expected_at=found.expected_at, drift=drift)
+
+
+def _annotate(found: list[CheckedSchema], format: AnnotationFormat) -> None:
+    faults = [difference_fault(one.service, drift.difference, drift.line) for one in found for drift in one.drift]
+    if format == "github":
+        print_github(faults)
+    else:
+        print_sarif("plystractl schema check", {SCHEMA_FAULT: FAULTS[SCHEMA_FAULT][0]}, faults)
+    for one in found:
+        if one.error is not None:
+            _show_error(one.error)
 
 
 def _build(service: str, *, refused: bool) -> BuiltSchema:

@@ -100,6 +100,10 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
         "A later migration is applied already, so this one would meet another schema than the one it was reviewed on.",
         "Give it the next free number, and run `plystractl migrate lock --service {service}`.",
     ),
+    "schema_differs": (
+        "Somebody changed the schema past the migrations: what was tested, and what the next one relies on, isn't there.",
+        "See the SQL that restores it (all of it with --sql): plystractl schema check --service {service}",
+    ),
     "pending": (
         "The database lacks a migration that this release needs; the service isn't ready on it.",
         "plystractl migrate up --service {service}",
@@ -114,6 +118,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     code: str
     subject: str
     seen: str
+    lock_line: int | None = None  # of schema.lock.json, for a fault of the schema
 
     @property
     def why(self) -> str:
@@ -128,6 +133,8 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def file(self) -> str | None:
         """The file that it is about, within the repository."""
+        if self.code == "schema_differs":
+            return f"migrations/{self.service}/schema.lock.json"
         name = self.subject.rpartition("/")[2]
         is_file = name.endswith((".sql", ".lock"))
         return (
@@ -136,12 +143,13 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def line(self) -> int | None:
-        """The line that it is about: none, as it is about the whole file."""
-        return None
+        """The line that it is about, unless it is about the whole file."""
+        return self.lock_line
 
     def describe(self) -> dict[str, str]:
         """Return everything there is to say, for a machine."""
-        return {**msgspec.structs.asdict(self), "why": self.why, "next": self.remedy}
+        told = {"service": self.service, "code": self.code, "subject": self.subject, "seen": self.seen}
+        return told | {"why": self.why, "next": self.remedy}
 
     def _fill(self, text: str) -> str:
         return text.format(service=self.service, subject=self.subject)

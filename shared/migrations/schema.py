@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 import psycopg
 
 from shared.catalogue.compare import differences
 from shared.catalogue.model import Catalogue, Difference, root_of
-from shared.catalogue.schema_lock import SCHEMA_LOCK_FILE, SchemaLock, UnknownPoint, read_schema_lock
+from shared.catalogue.schema_lock import SCHEMA_LOCK_FILE, SchemaLock, UnknownPoint, line_of, read_schema_lock
 from shared.catalogue.snapshot import snapshot
 from shared.migrations.bootstrap import Connection
 from shared.migrations.errors import CannotCompare
 from shared.migrations.files import default_folder
-from shared.migrations.ledger import Bookkeeping, read_bookkeeping
+from shared.migrations.findings import Finding
+from shared.migrations.ledger import Bookkeeping, connect, read_bookkeeping
 
+SCHEMA_FAULT: Final = "schema_differs"
 _BOOKKEEPING = ("table public._migration_ledger", "table public._yoyo", "table public.yoyo_lock")
 
 
@@ -51,6 +54,22 @@ def check_schema(service: str, connection: Connection, folder: Path | None = Non
             remedy="connect as a role that may read PostgreSQL's catalogue, such as a member of the reader.",
         ) from error
     return compare_schema(lock, books, live)
+
+
+def verify_schema(service: str, dsn: str, folder: Path | None = None) -> list[Finding]:
+    """Return a finding for each way in which the schema isn't as expected; call it once the bookkeeping is known to be right.
+
+    Raises `CannotCompare` when nothing can be said.
+    """
+    folder = folder or default_folder(service)
+    with connect(dsn, "migrate verify", read_only=True) as connection:
+        found = check_schema(service, connection, folder)
+    return [difference_fault(service, each, line_of(folder, each.object)) for each in found.differences]
+
+
+def difference_fault(service: str, difference: Difference, line: int | None) -> Finding:
+    """Return a difference as a finding; `line` is that of schema.lock.json which has the object."""
+    return Finding(service=service, code=SCHEMA_FAULT, subject=difference.object, seen=f"{difference}.", lock_line=line)
 
 
 def require_same_major(lock: SchemaLock, connection: Connection) -> None:

@@ -1,6 +1,6 @@
 """Compares files, lock file, ledger and yoyo's table, and names each fault once, by its root cause.
 
-Pure functions over what was read. Not part of it yet: the catalogue. A table dropped by hand is not seen here.
+Pure functions over what was read. `schema.py` compares the catalogue, once it is known what is applied.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shared.migrations.findings import Finding
 from shared.migrations.ledger import Bookkeeping, LedgerRow, connect, read_bookkeeping
 from shared.migrations.lockfile import LockFile, read_lock
 
-SCOPE: Final = "compared: files, migrations.lock, ledger, yoyo's table; not compared yet: the catalogue of the database"
+SCOPE: Final = "compared: files, migrations.lock, ledger, yoyo's table"
 
 
 def verify(service: str, dsn: str, folder: Path | None = None) -> list[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ import pytest
 from shared.credentials import hash_secret, new_key, parse_key
 from shared.migrations.ledger import lock_key
 
+REPOSITORY = Path(__file__).parents[2]
+
 
 def test_up_verify_and_status_of_both_services(operate, empty_database, audit_database):
     both = {"authz": empty_database, "audit": audit_database}
@@ -22,7 +25,7 @@ def test_up_verify_and_status_of_both_services(operate, empty_database, audit_da
     assert "pending: 0001.permission_graph" in text
     assert "next: plystractl migrate up --service authz" in text
     assert "✓ audit: clean" in text
-    assert "not compared yet: the catalogue" in text
+    assert "yoyo's table, schema)" in text
     code, text = operate("migrate", "up", **both)
     assert code == 0
     assert "audit: nothing to apply" in text
@@ -31,6 +34,26 @@ def test_up_verify_and_status_of_both_services(operate, empty_database, audit_da
     assert code == 0
     assert "authz  applied" in text
     assert "pending" not in text
+
+
+def test_verify_names_what_somebody_did_to_the_schema_unless_told_not_to_look(operate, authz_database):
+    with psycopg.connect(authz_database.superuser_dsn) as connection:
+        connection.execute("drop index authz.member_role_list_idx")
+    verify = ("migrate", "verify", "--service", "authz")
+    code, text = operate(*verify, authz=authz_database)
+    assert (code, text.count("schema_differs")) == (1, 1)
+    assert "index authz.member_role_list_idx is missing" in text
+    code, text = operate(*verify, "--format", "github", authz=authz_database)
+    assert code == 1
+    (line,) = re.findall(r"^::error file=migrations/authz/schema.lock.json,line=(\d+),", text, re.MULTILINE)
+    lock = (REPOSITORY / "migrations" / "authz" / "schema.lock.json").read_text(encoding="utf-8").splitlines()
+    assert lock[int(line) - 1].startswith('"index authz.member_role_list_idx"')
+    code, sarif = operate("schema", "check", "--service", "authz", "--format", "sarif", authz=authz_database)
+    (result,) = json.loads(sarif)["runs"][0]["results"]
+    assert (code, result["ruleId"]) == (1, "schema_differs")
+    code, text = operate(*verify, "--no-schema", authz=authz_database)
+    assert (code, "schema" in text) == (0, False)
+    assert operate(*verify, authz=authz_database)[0] == 1
 
 
 def test_json_is_one_document_that_says_the_same(operate, empty_database, audit_database):

@@ -17,7 +17,7 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     "foreign_backup": ("It isn't a backup of Plystra.", "Name a folder that `plystractl backup create` made."),
     "newer_format": (
         "This release doesn't know what such a manifest says.",
-        "Use the plystractl that made it, or a newer one.",
+        "Use the release of plystractl that made it, or a newer one.",
     ),
     "other_service": (
         "The databases of the two services have nothing in common.",
