@@ -59,6 +59,7 @@ lint: $(INSTALLED)
 	$(BIN)/deptry .
 	$(BIN)/squawk $(MIGRATIONS)
 	$(BIN)/plystractl migrate lock --check
+	$(BIN)/plystractl schema lock-queries --check
 	$(BIN)/plystractl openapi --check
 	$(BIN)/plystractl reference --check
 
@@ -74,6 +75,7 @@ openapi: $(INSTALLED)
 
 lock: $(INSTALLED)
 	$(BIN)/plystractl migrate lock
+	$(BIN)/plystractl schema lock-queries
 
 # Needs uv; only for those who change the dependencies in pyproject.toml.
 requirements:

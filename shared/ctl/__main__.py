@@ -8,7 +8,7 @@ from typing import Final
 
 from cyclopts import App
 
-from shared.ctl import authz, credential, importing, migrate, openapi, policy, reset, up
+from shared.ctl import authz, credential, importing, migrate, openapi, policy, reset, schema, up
 from shared.ctl.console import print_error
 from shared.ctl.reference import write_reference
 from shared.ctl.reports import print_error_report, wants_json
@@ -31,6 +31,7 @@ app.command(up.up)
 app.command(up.demo)
 app.command(reset.reset)
 app.command(migrate.app)
+app.command(schema.app)
 app.command(credential.app)
 app.command(authz.app)
 app.command(policy.app)
