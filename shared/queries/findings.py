@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-_AS_EXPECTED: Final = "See what else differs, and restore it: plystractl schema check --service {service}"
+_AS_EXPECTED: Final = "See what else differs, and restore it: plystractl migrate verify --service {service}"
 # code -> (why it matters, what to do next); `{service}` and `{app}` are filled in.
 FAULTS: Final[dict[str, tuple[str, str]]] = {
     "query_lock_stale": (
@@ -19,7 +19,7 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
     "type_missing": ("The statement fails wherever {service} sends it.", _AS_EXPECTED),
     "right_missing": (
         "{service} connects as {app}, which may not do this: the statement fails wherever it is sent.",
-        "Grant to {app} what its migration says; plystractl schema check --service {service} shows the statement.",
+        "Grant to {app} what its migration says.",
     ),
     "rights_unknown": (
         "A statement that only the owner may run fails in {service}, and nothing was found out about that.",
