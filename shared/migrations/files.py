@@ -2,7 +2,7 @@
 
     NNNN.slug.sql            the change; its leading `-- key: value` lines are the header, every key of `KEYS` required
     NNNN.slug.rollback.sql   how it is undone; no header
-    migrations.lock          generated
+    migrations.lock, schema.lock.json    generated
 
 Faults don't raise: they are findings, so that `verify` can show all of them at once. Nothing in the folder is executed.
 """
@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from shared.catalogue.schema_lock import SCHEMA_LOCK_FILE
 from shared.migrations.findings import Finding
 from shared.migrations.statements import forbidden_statements, split_statements
 
@@ -148,7 +149,7 @@ def _contents(path: Path, fault: Fault) -> dict[str, bytes]:
     """Return what is in each migration file that can be read as one."""
     contents: dict[str, bytes] = {}
     for entry in sorted(path.iterdir()):
-        if entry.name == LOCK_FILE:
+        if entry.name in {LOCK_FILE, SCHEMA_LOCK_FILE}:
             continue
         if entry.is_symlink() or not entry.is_file() or not _NAME.fullmatch(entry.name):
             fault("stray_file", entry.name, "It isn't a file named NNNN.slug.sql or NNNN.slug.rollback.sql.")

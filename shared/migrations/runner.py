@@ -89,7 +89,7 @@ def migrate_up(
         for migration in in_order(files.migrations):
             if migration.id in to_apply:
                 announce(migration.id)
-                make_change(backend, dsn, _change(backend, migration), lock_attempts)
+                apply(backend, dsn, migration, lock_attempts)
                 applied.append(migration.id)
     return applied
 
@@ -107,6 +107,11 @@ def migration_status(service: str, dsn: str, folder: Path | None = None) -> list
         purpose = migration.header.get("purpose") if migration else None
         found.append(MigrationStatus(id=id, state=state, purpose=purpose, recorded=row))
     return found
+
+
+def apply(backend: LedgerBackend, dsn: str, migration: FileMigration, attempts: int) -> None:
+    """Apply one migration, trying again while somebody else's lock is in the way."""
+    make_change(backend, dsn, _change(backend, migration), attempts)
 
 
 def read_checked(service: str, folder: Path | None) -> tuple[MigrationFolder, LockFile | None]:

@@ -1,0 +1,87 @@
+"""The statements that put one object right as a whole: make it, take it away, or make it anew."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from shared.catalogue import making_objects, making_relations
+from shared.catalogue.changing import Change, drop, setting_statement
+from shared.catalogue.common import finish, set_grants
+from shared.catalogue.model import OF, kind_of, name_of
+from shared.catalogue.words import ALTER, Objects, Step, alter_relation, column_of, making
+
+_MAKERS = {**making_relations.MAKERS, **making_objects.MAKERS}
+_RETYPED = {"type", "domain"}
+
+
+def make(objects: Objects, key: str) -> list[Step]:
+    """Return the statements that make an object with everything that is a part of it."""
+    steps = list(_make_one(objects, key))
+    for part, found in objects.items():
+        if found.get(OF) == key:
+            made_with_it = kind_of(part) == "column" and kind_of(key) in {"table", "foreign table", "type"}
+            steps += _parts_only(objects, part) if made_with_it else make(objects, part)
+    return steps
+
+
+def change(expected: Objects, live: Objects, key: str, attribute: str) -> list[Step]:
+    """Return the statements that make an attribute what it is to be."""
+    steps = Change(expected, live, key, attribute).steps()
+    if steps is not None:
+        return steps
+    kind = kind_of(key)
+    if kind in {"function", "procedure"} and attribute not in {"result", "arguments"}:
+        return list(_make_one(expected, key))[:1]  # over the one that is there, which keeps owner and grants
+    if kind in _RETYPED:
+        return list(_retype(expected, live, key))
+    return [*drop(live, key), *make(expected, key)]
+
+
+def _make_one(objects: Objects, key: str) -> Iterator[Step]:
+    found = objects[key]
+    kind = kind_of(key)
+    if kind == "settings":
+        for name, value in found.get("settings", {}).items():
+            yield ALTER, setting_statement(name_of(key), name, value)
+    elif kind == "default privileges":
+        for grantee, privileges in found.get("grants", {}).items():
+            yield from set_grants(key, found, grantee, privileges, None)
+    else:
+        yield from _MAKERS[kind](objects, key)
+    if kind == "role":
+        for attribute, value in found.items():
+            names = [f"{attribute}.{one}" for one in value] if isinstance(value, dict) else [attribute]
+            if attribute not in {OF, "optional", "login", "comment"}:
+                for name in names:
+                    yield from change(objects, {key: {}}, key, name)
+    if kind != "default privileges":
+        yield from finish(key, found)
+
+
+def _parts_only(objects: Objects, column: str) -> list[Step]:
+    """Return what a column that came with its table still needs."""
+    steps = list(finish(column, objects[column]))
+    for part, found in objects.items():
+        if found.get(OF) == column and kind_of(part) != "constraint":
+            steps += make(objects, part)
+    return steps
+
+
+def _retype(expected: Objects, live: Objects, key: str) -> Iterator[Step]:
+    """Yield what makes a type anew under its name, and gives it to the columns that have the one there is."""
+    name = name_of(key)
+    old = f"{name.rpartition('.')[2]}_before".replace('"', "")
+    schema = name.rpartition(".")[0]
+    rank = making(kind_of(key))
+    yield rank - 3, f"alter {kind_of(key)} {name} rename to {old}"
+    yield from make(expected, key)
+    for column, found in live.items():
+        if kind_of(column) == "column" and re.fullmatch(re.escape(name) + r"(\[\])*", found["type"]):
+            begin = f"{alter_relation(found[OF])} alter column {column_of(column, found)}"
+            if "default" in found:
+                yield ALTER - 1, f"{begin} drop default"
+            yield ALTER, f"{begin} type {found['type']} using {column_of(column, found)}::text::{found['type']}"
+            if "default" in found:
+                yield ALTER + 1, f"{begin} set default {expected.get(column, found).get('default', found['default'])}"
+    yield ALTER + 4, f"drop {kind_of(key)} {schema}.{old}"

@@ -1,0 +1,93 @@
+"""Compares a database's catalogue with the one that is expected after the migrations that are applied to it.
+
+A migration that is pending is no drift: what is expected is what `schema.lock.json` has for exactly the applied ones.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import psycopg
+
+from shared.catalogue.compare import differences
+from shared.catalogue.model import Catalogue, Difference, root_of
+from shared.catalogue.schema_lock import SCHEMA_LOCK_FILE, SchemaLock, UnknownPoint, read_schema_lock
+from shared.catalogue.snapshot import snapshot
+from shared.migrations.bootstrap import Connection
+from shared.migrations.errors import CannotCompare
+from shared.migrations.files import default_folder
+from shared.migrations.ledger import Bookkeeping, read_bookkeeping
+
+_BOOKKEEPING = ("table public._migration_ledger", "table public._yoyo", "table public.yoyo_lock")
+
+
+class SchemaCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What a check found; `expected_at` is the last applied migration, None before the first."""
+
+    expected_at: str | None
+    differences: list[Difference]
+
+
+def check_schema(service: str, connection: Connection, folder: Path | None = None) -> SchemaCheck:
+    """Return everything in which the database that the connection is on isn't as expected; only reads.
+
+    `folder` holds the service's migrations and their lock file. Raises `CannotCompare` when nothing can be said.
+    """
+    lock = load_schema_lock(service, folder or default_folder(service))
+    major = connection.info.server_version // 10000
+    if major != lock.postgres_major:
+        raise CannotCompare(
+            f"The server is PostgreSQL {major}; the expected catalogue of {service} was taken on {lock.postgres_major}.",
+            why="Another major version describes the same schema in other words, so a difference would mean nothing.",
+            remedy=f"compare on PostgreSQL {lock.postgres_major}, or there: plystractl migrate diff --service {service}",
+        )
+    try:
+        books = read_bookkeeping(connection)
+        live = snapshot(connection, service)
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise CannotCompare(
+            f"The user {connection.info.user} may not read the catalogue: {str(error).strip()}.",
+            why="Whether the schema is as expected remains unknown.",
+            remedy="connect as a role that may read PostgreSQL's catalogue, such as a member of the reader.",
+        ) from error
+    return compare_schema(lock, books, live)
+
+
+def compare_schema(lock: SchemaLock, books: Bookkeeping, live: Catalogue) -> SchemaCheck:
+    """Return in what a catalogue isn't as a lock file expects it after what is applied."""
+    applied = sorted(books.applied)
+    try:
+        expected = lock.at(applied)
+    except UnknownPoint as error:
+        raise CannotCompare(
+            f"{error.args[0]} is applied, and isn't what {SCHEMA_LOCK_FILE} has at that place.",
+            why="For this set of migrations no catalogue is expected, so nothing can be compared.",
+            remedy=f"see what is wrong with them: plystractl migrate verify --service {lock.service}",
+        ) from error
+    if not applied and not any(key.startswith(_BOOKKEEPING) for key in live.objects):
+        expected = _without_bookkeeping(expected)
+    return SchemaCheck(expected_at=applied[-1] if applied else None, differences=differences(expected, live))
+
+
+def load_schema_lock(service: str, folder: Path) -> SchemaLock:
+    """Read a lock file, raising `CannotCompare` when there is none or it can't be read."""
+    remedy = f"restore it from version control, or: plystractl migrate diff --service {service}"
+    why = "It says what the catalogue is to be."
+    try:
+        lock = read_schema_lock(folder)
+    except msgspec.DecodeError as error:
+        raise CannotCompare(f"{folder / SCHEMA_LOCK_FILE} can't be read: {error}.", why=why, remedy=remedy) from error
+    if lock is None:
+        raise CannotCompare(f"There is no {folder / SCHEMA_LOCK_FILE}.", why=why, remedy=remedy)
+    return lock
+
+
+def _without_bookkeeping(catalogue: Catalogue) -> Catalogue:
+    """Return what is expected before `migrate up` has made its tables."""
+    kept = {
+        key: attributes
+        for key, attributes in catalogue.objects.items()
+        if not root_of(catalogue.objects, key).startswith(_BOOKKEEPING)
+    }
+    return Catalogue(postgres_major=catalogue.postgres_major, objects=kept)
