@@ -48,6 +48,7 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
     "not_the_sequencer": (503, "Another process writes the log at present"),
     "log_unavailable": (503, "The log could not be written"),
     "database_unavailable": (503, "The database could not be reached"),
+    "maintenance": (503, "The service is in maintenance"),
     "not_ready": (503, "The service is not ready"),
     "shutting_down": (503, "The service is stopping"),
 }

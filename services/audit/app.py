@@ -28,6 +28,7 @@ from shared.problems import retry_later
 from shared.release import SERVICE_VERSION
 from shared.settings import AuditSettings
 from shared.web.edge import Edge
+from shared.web.gate import Gate
 from shared.web.litestar_app import make_app
 from shared.web.server import build_info
 from shared.web.system import system_handlers
@@ -105,4 +106,4 @@ def create_app(settings: AuditSettings, *, documented: bool = False) -> Edge:
         title="Plystra audit",
         description="What was decided and changed, by whom, when and why: a log that accepts additions only.",
     )
-    return Edge(app, access=access, logger=logger, metrics=HttpMetrics(registry), tracing=tracing)
+    return Edge(app, access=access, gate=Gate(), logger=logger, metrics=HttpMetrics(registry), tracing=tracing)

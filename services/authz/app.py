@@ -17,6 +17,7 @@ from services.authz.directory import LIST_PARAMETERS, Directory
 from services.authz.facts import FactSource
 from services.authz.health import AuthzVersion, Health
 from services.authz.importing import Importing
+from services.authz.maintenance import Maintenance
 from services.authz.outbox import Recorder, RecorderMetrics
 from services.authz.past import READ_PARAMETERS, Past
 from services.authz.policies import Policies
@@ -39,6 +40,7 @@ from shared.release import SERVICE_VERSION
 from shared.settings import AuthzSettings
 from shared.web.answers import Answer
 from shared.web.edge import Edge
+from shared.web.gate import Gate
 from shared.web.litestar_app import LeanOperation, make_app
 from shared.web.server import build_info
 from shared.web.system import system_handlers
@@ -46,7 +48,7 @@ from shared.web.system import system_handlers
 SERVICE = "authz"
 
 
-def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
+def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:  # noqa: PLR0915  # makes everything
     """Make the whole service; nothing is connected before the ASGI lifespan begins."""
     logger = configure_logging(SERVICE, settings.log_level)
     registry = CollectorRegistry()
@@ -110,14 +112,23 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
     policies = Policies(commands, directory, new_id)
     # Half of the outbox is left to decisions: no import, however large, lets authz refuse to decide.
     importing = Importing(commands, has_room=lambda: backlog.has_room(settings.outbox_ceiling // 2))
+    gate = Gate()
+    maintenance = Maintenance(pool, gate, logger)
     health = Health(
-        pool, tail=tail, recorder=recorder, settings=settings, registry=registry, build=build_info(settings)
+        pool,
+        tail=tail,
+        recorder=recorder,
+        maintenance=maintenance,
+        settings=settings,
+        registry=registry,
+        build=build_info(settings),
     )
 
     @contextlib.asynccontextmanager
     async def life(_: Litestar) -> AsyncIterator[None]:
         async with pool, past_pool, readers, writers:
-            tasks = [asyncio.create_task(run()) for run in (tail.run, backlog.run)]
+            await maintenance.look()  # before the first request
+            tasks = [asyncio.create_task(run()) for run in (tail.run, backlog.run, maintenance.run)]
             recording = asyncio.create_task(recorder.run())
             logger.info("started", instance=settings.instance, version=SERVICE_VERSION)
             try:
@@ -170,6 +181,7 @@ def create_app(settings: AuthzSettings, *, documented: bool = False) -> Edge:
     return Edge(
         app,
         access=access,
+        gate=gate,
         logger=logger,
         metrics=HttpMetrics(registry),
         tracing=tracing,

@@ -1,4 +1,4 @@
-"""What `/ready`, `/version` and `/metrics` say of authz: database, migrations, tail, outbox, relay."""
+"""What `/ready`, `/version` and `/metrics` say of authz: database, migrations, tail, outbox, relay, maintenance."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import asyncpg
 from prometheus_client import Gauge
 
 from services.authz.backlog import RelayState, Waiting, read_relay, read_waiting
+from services.authz.maintenance import Maintenance
 from services.authz.model import TRACE_VERSION
 from services.authz.outbox import Recorder
 from services.authz.store import SQL
@@ -38,6 +39,7 @@ class Health:
         *,
         tail: Tail,
         recorder: Recorder,
+        maintenance: Maintenance,
         settings: AuthzSettings,
         registry: CollectorRegistry,
         build: Build,
@@ -45,6 +47,7 @@ class Health:
         self._pool = pool
         self._tail = tail
         self._recorder = recorder
+        self._maintenance = maintenance
         self._settings = settings
         self._build = build
         self._required = required_migrations("authz")
@@ -67,6 +70,9 @@ class Health:
 
     async def probe(self) -> list[ReadyCheck]:
         """Run every check; those that need the database fail together when it is away."""
+        return [*await self._probe_work(), self._maintenance.ready_check()]
+
+    async def _probe_work(self) -> list[ReadyCheck]:
         try:
             async with self._pool.acquire(timeout=2.0) as connection:
                 applied = await self._applied(connection)

@@ -213,6 +213,18 @@ from authz.credential where credential_id = $1;
 -- Returns the migrations that are applied, in order.
 select id from public._migration_ledger where state = 'applied' order by ordinal;
 
+-- name: has_maintenance
+-- Tells whether the schema is new enough for a maintenance to be switched on.
+select to_regclass('authz.maintenance') is not null as found;
+
+-- name: read_maintenance
+-- Returns the maintenance that is on, if one is: why, since its first switch, and what its last switch told to say.
+select m.reason, m.retry_after_seconds,
+    (select min(s.switched_at) from authz.maintenance s
+     where s.switch_id > coalesce((select max(o.switch_id) from authz.maintenance o where not o.is_on), 0)) as since
+from authz.maintenance m
+where m.is_on and m.switch_id = (select max(l.switch_id) from authz.maintenance l);
+
 -- name: space_exists
 -- Tells whether there is a Space of that id.
 select exists (select from authz.space s where s.id = $1) as found;

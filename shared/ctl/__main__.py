@@ -8,8 +8,9 @@ from typing import Final
 
 from cyclopts import App
 
-from shared.ctl import authz, credential, importing, migrate, openapi, policy, reset, schema, up
+from shared.ctl import authz, credential, importing, maintenance, migrate, openapi, policy, reset, schema, up
 from shared.ctl.console import print_error
+from shared.ctl.doctor.command import doctor
 from shared.ctl.reference import write_reference
 from shared.ctl.reports import print_error_report, wants_json
 from shared.migrations.errors import ExitCode, OperatorError
@@ -36,6 +37,8 @@ app.command(credential.app)
 app.command(authz.app)
 app.command(policy.app)
 app.command(importing.import_, name="import")
+app.command(maintenance.app)
+app.command(doctor)
 app.command(openapi.openapi)
 
 

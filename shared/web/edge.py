@@ -15,8 +15,10 @@ from opentelemetry.trace import Span
 from shared.observe.logs import AccessLog, Logger
 from shared.observe.metrics import HttpMetrics
 from shared.observe.tracing import Tracing
+from shared.problems import Problem
 from shared.web.answers import problem_from, send_json, send_problem
 from shared.web.context import SCOPE_KEY, RequestContext, context_from_scope
+from shared.web.gate import OPEN_PATHS, Gate
 
 # Takes (context, receive) and returns the encoded JSON body of a 200 answer, or raises.
 LeanHandler = Callable[[RequestContext, Any], Awaitable[bytes]]
@@ -31,6 +33,7 @@ class Edge:
         app: Litestar,
         *,
         access: AccessLog,
+        gate: Gate,
         logger: Logger,
         metrics: HttpMetrics,
         tracing: Tracing,
@@ -38,6 +41,7 @@ class Edge:
     ) -> None:
         self.app = app
         self._access = access
+        self._gate = gate
         self._logger = logger
         self._metrics = metrics
         self._tracing = tracing
@@ -51,6 +55,10 @@ class Edge:
         started = time.perf_counter()
         context = context_from_scope(scope)
         scope[SCOPE_KEY] = context
+        refusal = self._gate.refusal
+        if refusal is not None and scope["path"] not in OPEN_PATHS:
+            await self._refuse(refusal, scope["method"], send, context, started)
+            return
         lean = self._lean.get(scope["path"])
         if lean is not None and scope["method"] == "POST":
             await self._answer_lean(lean, scope, receive, send, context, started)
@@ -94,6 +102,14 @@ class Edge:
             await send_problem(send, problem, context.request_id)
         finally:
             self._note("POST", scope["path"], status, started, context, span)
+
+    async def _refuse(self, refusal: Problem, method: str, send: Any, context: RequestContext, started: float) -> None:
+        """Answer a request at the closed gate; no failure of the service, so the log has no more than its line."""
+        span = self._tracing.start_server_span(method, context) if self._tracing.enabled else None
+        try:
+            await send_problem(send, refusal, context.request_id)
+        finally:
+            self._note(method, "refused", refusal.status, started, context, span)
 
     def _note(
         self, method: str, route: str, status: int, started: float, context: RequestContext, span: Span | None

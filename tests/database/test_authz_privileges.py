@@ -17,6 +17,7 @@ APP = {
     "outbox_writer": {"SELECT", "INSERT", "UPDATE"},
     "outbox_rotation": {"SELECT"},
     "relay": {"SELECT", "UPDATE"},
+    "maintenance": {"SELECT"},
     "credential": {"SELECT"},
     # Kept for a day, and let go of: no row of the graph, and no part of its history.
     "idempotency_key": {"SELECT", "INSERT", "UPDATE", "DELETE"},
@@ -79,6 +80,7 @@ def test_the_service_can_delete_nothing_but_kept_answers(app, table, statement):
         "update authz.outbox set events = ''",
         "update authz.outbox_rotation set slot = 2",
         "insert into authz.relay default values",
+        "insert into authz.maintenance (is_on, operator) values (false, 'me')",
         "update authz.outbox_refused set problem = ''",
         "update authz.credential set permission_keys = '{authz:check}'",
         "insert into authz.credential (credential_id, name, secret_hash, permission_keys) values ('', '', '', '{}')",

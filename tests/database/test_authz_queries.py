@@ -19,6 +19,7 @@ from services.authz import store
 from services.authz.backlog import RelayState
 from services.authz.directory import LISTING, READING, READING_MANY
 from services.authz.journal import MAKING, PROJECTING, WRITES
+from services.authz.maintenance import Closed
 from services.authz.model import ActorIds
 from services.authz.nouns import NOUNS
 from services.authz.policies import OF_SPACE
@@ -61,6 +62,8 @@ STATEMENTS: dict[str, tuple[list[str], list[str]]] = {
     "reclaim_outbox": ([], ["emptied"]),
     "find_credential": (["text"], sorted(Credential.__struct_fields__)),
     "read_migrations": ([], ["id"]),
+    "has_maintenance": ([], ["found"]),
+    "read_maintenance": ([], sorted(Closed.__struct_fields__)),
     "space_exists": (["text"], ["found"]),
     "read_last_event": ([], ["occurred_at"]),
     "row_was_made": (["text", "text"], ["found"]),
