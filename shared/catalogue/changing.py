@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from shared.catalogue.common import drop_default_privileges, set_comment, set_grants, set_labels, set_owner, target
@@ -64,6 +65,12 @@ class Change:
         """What it is."""
         return self._of(self.live)
 
+    def _grants_anew(self) -> Iterator[Step]:
+        """Yield all grants: what the owner in between had been granted went into its ownership."""
+        grants: Mapping[str, str] = self.expected.get("grants", {})
+        for grantee in sorted({*grants, *self.live.get("grants", {})} - {self.expected["owner"]}):
+            yield from set_grants(self.key, self.expected, grantee, grants.get(grantee), None)
+
     def _of(self, found: Mapping[str, Any]) -> Any:
         value = found.get(self.attribute)
         return value.get(self.member) if self.member and isinstance(value, dict) else value
@@ -71,10 +78,10 @@ class Change:
     def steps(self) -> list[Step] | None:
         """Return the statements, or None when only making the object anew will do."""
         if self.attribute == "owner" and self.kind != "extension":
-            return list(set_owner(self.key, self.expected))
+            return [*set_owner(self.key, self.expected), *self._grants_anew()]
         if self.attribute == "comment":
             return [set_comment(self.key, self.expected)]
-        if self.attribute == "labels":
+        if self.attribute == "security_labels":
             return list(set_labels(self.key, self.expected, self.live))
         if self.attribute == "grants":
             return list(set_grants(self.key, self.expected, self.member, self.value, self.live_value))
@@ -164,7 +171,7 @@ class Change:
     def _column(self) -> list[str | Step] | None:
         of, column = self.expected[OF], column_of(self.key, self.expected)
         if kind_of(of) == "type":
-            return [f"alter type {name_of(of)} alter attribute {column} type {self._typed()}"]
+            return [f"alter type {name_of(of)} alter attribute {column} type {self._typed()} cascade"]
         begin = f"{alter_relation(of)} alter column {column}"
         match self.attribute:
             case "type" | "collation":
@@ -278,6 +285,9 @@ class Change:
             case "default":
                 return [f"{begin} set default {self.value}" if self.value else f"{begin} drop default"]
             case "not_null":
+                named = [k for k, o in self.objects.items() if o.get(OF) == self.key and o.get("form") == "not null"]
+                if self.value and named:
+                    return [f"{begin} add constraint {own_name(named[0])} not null"]
                 return [f"{begin} {'set' if self.value else 'drop'} not null"]
         return None
 
@@ -347,8 +357,25 @@ class Change:
                 grant = [f"grant {self.value} on parameter {self.member} to {self.name}"] if self.value else []
                 return [revoke, *grant]
             case "system_objects":
-                return [f"-- take from {self.name} what it has on PostgreSQL's own {self.member}"]
+                return [self._take_system_object()]
         return [f"{begin} {_ROLE_WORDS[self.attribute][0 if self.value else 1]}"]
+
+    def _take_system_object(self) -> str:
+        kind, _, name = self.member.partition(" ")
+        if self.live_value != "granted" or kind not in {"function", "table", "view"}:
+            return f"-- take from {self.name} what it has on PostgreSQL's own {self.member}"
+        return f"revoke all on {'function' if kind == 'function' else 'table'} {name} from {self.name}"
+
+    def _operator(self) -> list[str] | None:
+        if self.attribute not in {"restrict", "join"}:
+            return None
+        return [f"alter operator {self.name} set ({self.attribute} = {self.value or 'none'})".replace("(", " (", 1)]
+
+    def _text_search_dictionary(self) -> list[str] | None:
+        if self.attribute != "options":
+            return None
+        gone = [name for name in _options_in(self.live_value) if name not in _options_in(self.value)]
+        return [f"alter text search dictionary {self.name} ({', '.join([*filter(None, [self.value]), *gone])})"]
 
     def _membership(self) -> list[str]:
         """Return statements that first take every grant of the membership, whoever gave it."""
@@ -366,8 +393,13 @@ class Change:
         return [take, f"grant {self.member} to {self.name}" + (f" with {given}" if given else "")]
 
 
+def _options_in(text: str | None) -> list[str]:
+    return re.findall(r"(\w+) = ", text or "")
+
+
 def setting_statement(whose: str, name: str, value: str | None) -> str:
     """Return the statement that sets or resets a setting of a role, of the database, or of a role in it."""
+    whose = whose.removeprefix("of ")
     who = whose.removesuffix("this database").removesuffix(" in ").removeprefix("role ")
     database = whose.endswith("this database")
     if database and who:
@@ -388,8 +420,13 @@ def drop(objects: Objects, key: str) -> list[Step]:
     if kind == "settings":
         return [(ALTER, setting_statement(name, setting, None)) for setting in found.get("settings", {})]
     if kind == "column":
+        if "inherited" in found or "of_type" in objects.get(found[OF], {}):
+            return []  # it goes with where it comes from
+        if kind_of(found[OF]) in {"view", "materialized view"}:
+            begin = f"{alter_relation(found[OF])} alter column {column_of(key, found)}"
+            return [(ALTER, f"{begin} drop default")] if "default" in found else []
         if found[OF].startswith("type "):
-            return [(rank, f"alter type {name_of(found[OF])} drop attribute {column_of(key, found)}")]
+            return [(rank, f"alter type {name_of(found[OF])} drop attribute {column_of(key, found)} cascade")]
         return [(rank, f"{alter_relation(found[OF])} drop column {column_of(key, found)}")]
     if kind == "constraint":
         table = "domain" if found[OF].startswith("domain ") else "table"

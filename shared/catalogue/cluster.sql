@@ -8,6 +8,12 @@ select
     (select oid from pg_database where datname = current_database()),
     'pg_database'::regclass::oid;
 
+-- name: read_members
+-- Returns the addresses of what belongs to an extension, and of what a type brings with it; of languages it may matter.
+select classid, objid from pg_depend
+where (deptype = 'e' and classid <> 'pg_language'::regclass)
+    or (deptype = 'i' and classid in ('pg_proc'::regclass, 'pg_cast'::regclass));
+
 -- name: read_database
 -- Returns this database under a name of no account; its collation is the operator's choice.
 select

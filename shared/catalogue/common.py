@@ -48,7 +48,7 @@ def finish(key: str, found: Object) -> Iterator[Step]:
             yield from set_grants(key, found, grantee, privileges, None)
     if "comment" in found:
         yield set_comment(key, found)
-    for label in found.get("labels", []):
+    for label in found.get("security_labels", []):
         yield _label(key, found, label, keep=True)
 
 
@@ -66,10 +66,10 @@ def set_comment(key: str, found: Object) -> Step:
 
 def set_labels(key: str, expected: Object, live: Object) -> Iterator[Step]:
     """Yield the statements that set and remove security labels."""
-    for label in live.get("labels", []):
-        if label not in expected.get("labels", []):
+    for label in live.get("security_labels", []):
+        if label not in expected.get("security_labels", []):
             yield _label(key, expected, label, keep=False)
-    for label in expected.get("labels", []):
+    for label in expected.get("security_labels", []):
         yield _label(key, expected, label, keep=True)
 
 

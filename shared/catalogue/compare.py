@@ -10,13 +10,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 from shared.catalogue.changing import drop
-from shared.catalogue.model import OF, UNCOMPARED, Catalogue, Difference, kind_of
+from shared.catalogue.model import OF, UNCOMPARED, Catalogue, Difference, kind_of, name_of
 from shared.catalogue.partitions import expected_partition, split
 from shared.catalogue.rebuilding import change, make
-from shared.catalogue.words import Objects, Step
+from shared.catalogue.words import Objects, Step, own_name
 
-# Attributes of a column that bring or take a part of it.
-_BRINGS = {"not_null": "constraint", "identity": "sequence"}
+# Attributes that bring or take a part with them.
+_BRINGS = {
+    ("column", "identity"): "sequence",
+    ("column", "not_null"): "constraint",
+    ("domain", "not_null"): "constraint",
+}
 
 
 def differences(expected: Catalogue, live: Catalogue) -> list[Difference]:
@@ -56,24 +60,71 @@ def _compare(expected: Objects, live: Objects) -> Iterator[Difference]:
         elif key not in expected:
             if not _follows(live, expected, key):
                 yield _difference("unexpected", key, None, None, live[key], drop(live, key))
-        else:
+        elif expected[key].get(OF, key) not in live:
+            # It is made with what it is to be a part of; what has its name meanwhile is in the way.
+            if not _follows(live, expected, key):
+                yield _difference("unexpected", key, None, None, live[key], drop(live, key))
+        elif not _comes_with_constraint(expected, live, key):
             for attribute, wanted, found in _attributes(expected[key], live[key]):
-                steps = change(expected, live, key, attribute)
-                yield _difference("changed", key, attribute, wanted, found, steps)
+                if not _follows_parent(expected, live, key, attribute):
+                    steps = change(expected, live, key, attribute)
+                    yield _difference("changed", key, attribute, wanted, found, steps)
 
 
 def _follows(there: Objects, absent: Objects, key: str) -> bool:
-    """Tell whether an object is only on one side because what it is a part of differs."""
-    whole = there[key].get(OF)
+    """Tell whether an object is only on one side because what it is a part of, or comes from, is."""
+    found = there[key]
+    whole = found.get(OF)
+    parent = _parent(there, key)
+    if parent is not None and parent in there and parent not in absent and "inherited" in found:
+        return True
     if whole is None:
         return False
     if whole not in absent:
         return True
     return any(
-        kind_of(key) == part and there[whole].get(attribute) != absent[whole].get(attribute)
-        for attribute, part in _BRINGS.items()
-        if kind_of(whole) == "column"
+        kind_of(whole) == kind
+        and kind_of(key) == part
+        and there[whole].get(attribute) != absent[whole].get(attribute)
+        and (part != "constraint" or found.get("form") == "not null")
+        for (kind, attribute), part in _BRINGS.items()
     )
+
+
+def _comes_with_constraint(expected: Objects, live: Objects, key: str) -> bool:
+    """Tell whether an index is made anew together with its constraint."""
+    whole = expected[key].get(OF)
+    if whole is None or kind_of(key) != "index" or kind_of(whole) != "constraint":
+        return False
+    return bool(expected[whole]["definition"] != live[whole]["definition"])
+
+
+def _follows_parent(expected: Objects, live: Objects, key: str, attribute: str) -> bool:
+    """Tell whether an attribute differs because it does at the parent, or because there is none any more."""
+    if attribute == "partition_of" and kind_of(key) == "index":
+        table = f"table {expected[key]['table']}"
+        return bool(expected.get(table, {}).get("partition_of") != live.get(table, {}).get("partition_of"))
+    parent = _parent(expected, key)
+    if parent is None or "inherited" not in expected[key] or parent not in expected or parent not in live:
+        return False
+    return bool(expected[parent].get(attribute) != live[parent].get(attribute))
+
+
+def _parent(objects: Objects, key: str) -> str | None:
+    """Return the key of what a column, a constraint or a trigger of a partition or heir comes from."""
+    kind = kind_of(key)
+    if kind not in {"column", "constraint", "trigger"}:
+        return None
+    table = objects[key].get(OF, "")
+    if kind == "constraint" and kind_of(table) == "column":
+        table = objects.get(table, {}).get(OF, "")
+    found = objects.get(table, {})
+    parents = [found["partition_of"]] if "partition_of" in found else found.get("inherits", [])
+    if not parents:
+        return None
+    if kind == "column":
+        return f"column {parents[0]}{name_of(key)[len(name_of(table)) :]}"
+    return f"{kind} {own_name(key)} on {parents[0]}"
 
 
 def _attributes(expected: dict[str, Any] | Any, live: dict[str, Any] | Any) -> Iterator[tuple[str, Any, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
@@ -39,35 +40,19 @@ def make_table(objects: Objects, key: str) -> Iterator[Step]:
             f" tablespace {table['tablespace']}" if "tablespace" in table else "",
         ]
     )
-    columns = _columns(objects, key)
-    # A partition is made apart and attached, so that what it has of its own is its own.
-    body = ",\n    ".join(
-        [
-            *(column_definition(objects, column) for column in columns),
-            *(f"like {parent} including storage including compression" for parent in _likened(table)),
-        ]
-    )
-    yield (
-        making("table"),
-        f"create {unlogged}table {name} (\n    {body}\n){after}"
-        if body
-        else (f"create {unlogged}table {name} (){after}"),
-    )
+    if "partition_of" in table:
+        place = f"partition of {table['partition_of']} {table['partition_bound'].lower()}"
+        yield making("table") + 1, f"create {unlogged}table {name} {place}{after}"
+    else:
+        columns = ",\n    ".join(column_definition(objects, column) for column in _columns(objects, key))
+        heir = f" inherits ({', '.join(table['inherits'])})" if "inherits" in table else ""
+        body = f" of {table['of_type']}" if "of_type" in table else f" (\n    {columns}\n){heir}"
+        yield making("table") + bool(heir), f"create {unlogged}table {name}{body}{after}"
     yield from _more_of_table(objects, key)
-
-
-def _likened(table: Object) -> list[str]:
-    return [table["partition_of"]] if "partition_of" in table else []
 
 
 def _more_of_table(objects: Objects, key: str) -> Iterator[Step]:
     table, name = objects[key], name_of(key)
-    if "partition_of" in table:
-        yield FOREIGN_KEY + 1, attach(name, table)
-    for parent in table.get("inherits", []):
-        yield ALTER + 1, f"alter table {name} inherit {parent}"
-    if "of_type" in table:
-        yield ALTER + 1, f"alter table {name} of {table['of_type']}"
     if "row_security" in table:
         yield ALTER, f"alter table {name} enable row level security"
     if "force_row_security" in table:
@@ -149,9 +134,14 @@ def make_column(objects: Objects, key: str) -> Iterator[Step]:
     """Yield a column of a relation that is there; what it held is gone, which the script says."""
     column = objects[key]
     of = column[OF]
+    typed = "of_type" in objects.get(of, {})
     if kind_of(of) == "type":
-        yield making("column"), f"alter type {name_of(of)} add attribute {column_of(key, column)} {column['type']}"
-    elif kind_of(of) in {"table", "foreign table"} and "inherited" not in column:
+        added = f"{column_of(key, column)} {column['type']}"
+        yield making("column"), f"alter type {name_of(of)} add attribute {added} cascade"
+    elif kind_of(of) in {"view", "materialized view"}:
+        if "default" in column:
+            yield ALTER, f"{alter_relation(of)} alter column {column_of(key, column)} set default {column['default']}"
+    elif not typed and kind_of(of) in {"table", "foreign table"} and "inherited" not in column:
         lost = "-- What the column held is lost; with rows in the table, a column without a default may not be null.\n"
         yield making("column"), f"{lost}{alter_relation(of)} add column {column_definition(objects, key)}"
         yield from column_state(of, key, column)
@@ -165,7 +155,24 @@ def make_view(objects: Objects, key: str) -> Iterator[Step]:
     options = f" with ({listed(view['options'])})" if "options" in view else ""
     data = " with no data" if "unpopulated" in view else ""
     definition = view["definition"].rstrip(";")
-    yield making(kind_of(key)), f"create {kind_of(key)} {name_of(key)}{options} as\n{definition}{data}"
+    # A view is made after those that it reads from.
+    rank = making("view") + len(views_below(objects, key))
+    yield rank, f"create {kind_of(key)} {name_of(key)}{options} as\n{definition}{data}"
+
+
+def views_below(objects: Objects, key: str) -> set[str]:
+    """Return the names of the views that a view reads from, and those that they read from."""
+    found: set[str] = set()
+    reached = [key]
+    while reached:
+        text = objects[reached.pop()]["definition"]
+        for other in objects:
+            name = name_of(other)
+            if kind_of(other) in {"view", "materialized view"} and name not in found and other != key:
+                if re.search(rf"(?<![\w.]){re.escape(name)}(?![\w])", text):
+                    found.add(name)
+                    reached.append(other)
+    return found
 
 
 def make_foreign_table(objects: Objects, key: str) -> Iterator[Step]:

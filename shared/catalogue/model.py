@@ -15,8 +15,9 @@ import msgspec
 
 OF: Final = "of"
 MADE_BY: Final = "made_by"
-# Known for making an object anew, and of no meaning beyond that.
-UNCOMPARED: Final = frozenset({OF, MADE_BY, "position", "optional"})
+# Known for making an object anew, or for telling what follows from what. Whether something came from the parent changes no
+# row and no answer, only what a later drop at the parent would take with it, and there is no statement that sets it.
+UNCOMPARED: Final = frozenset({OF, MADE_BY, "position", "optional", "inherited", "clone"})
 
 KINDS: Final = (
     "access method",

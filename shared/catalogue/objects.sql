@@ -4,10 +4,7 @@
 -- Returns the schemas.
 select 'pg_namespace'::regclass::oid, oid, 0, 'schema ' || oid::regnamespace, null, pg_get_userbyid(nspowner), '{}'::jsonb
 from pg_namespace
-where nspname <> 'information_schema' and nspname !~ '^pg_'
-    and not exists (
-        select from pg_depend d where d.classid = 'pg_namespace'::regclass and d.objid = pg_namespace.oid and d.deptype = 'e'
-    );
+where nspname <> 'information_schema' and nspname !~ '^pg_';
 
 -- name: read_extensions
 -- Returns the extensions; what belongs to one is told by its version.
@@ -74,12 +71,7 @@ from pg_proc routine
 join pg_namespace schema on schema.oid = routine.pronamespace
 join pg_language language on language.oid = routine.prolang
 left join pg_aggregate aggregate on aggregate.aggfnoid = routine.oid
-where schema.nspname <> 'information_schema' and schema.nspname !~ '^pg_'
-    -- A range type brings its constructors, an extension its functions.
-    and not exists (
-        select from pg_depend d
-        where d.classid = 'pg_proc'::regclass and d.objid = routine.oid and d.deptype in ('e', 'i')
-    );
+where schema.nspname <> 'information_schema' and schema.nspname !~ '^pg_';
 
 -- name: read_types
 -- Returns domains, enums, ranges and base types; composite types are relations, and arrays go with their elements.
@@ -128,10 +120,7 @@ left join pg_type base on base.oid = type.typbasetype
 left join pg_range range on range.rngtypid = type.oid
 where type.typtype in ('d', 'e', 'r', 'b', 'p')
     and schema.nspname <> 'information_schema' and schema.nspname !~ '^pg_'
-    and not exists (select from pg_type element where element.typarray = type.oid)
-    and not exists (
-        select from pg_depend d where d.classid = 'pg_type'::regclass and d.objid = type.oid and d.deptype = 'e'
-    );
+    and not exists (select from pg_type element where element.typarray = type.oid);
 
 -- name: read_collations
 -- Returns collations; the version that the operating system's library gives them is none of the schema's.
@@ -170,10 +159,7 @@ select
     )
 from pg_operator operator
 join pg_namespace schema on schema.oid = operator.oprnamespace
-where schema.nspname <> 'information_schema' and schema.nspname !~ '^pg_'
-    and not exists (
-        select from pg_depend d where d.classid = 'pg_operator'::regclass and d.objid = operator.oid and d.deptype = 'e'
-    );
+where schema.nspname <> 'information_schema' and schema.nspname !~ '^pg_';
 
 -- name: read_operator_families
 -- Returns operator families with what is loose in them, which no class of theirs brings.
@@ -256,10 +242,7 @@ select
         'context', case cast_.castcontext when 'a' then 'assignment' when 'i' then 'implicit' else 'explicit' end
     )
 from pg_cast cast_
-where cast_.oid >= 16384
-    and not exists (
-        select from pg_depend d where d.classid = 'pg_cast'::regclass and d.objid = cast_.oid and d.deptype = 'e'
-    );
+where cast_.oid >= 16384;
 
 -- name: read_conversions
 -- Returns conversions between encodings.
@@ -379,10 +362,6 @@ select
         )
     )
 from pg_foreign_data_wrapper wrapper
-where not exists (
-    select from pg_depend d
-    where d.classid = 'pg_foreign_data_wrapper'::regclass and d.objid = wrapper.oid and d.deptype = 'e'
-)
 union all
 select
     'pg_foreign_server'::regclass::oid, server.oid, 0, 'server ' || quote_ident(server.srvname), null,

@@ -31,11 +31,15 @@ def change(expected: Objects, live: Objects, key: str, attribute: str) -> list[S
     if steps is not None:
         return steps
     kind = kind_of(key)
-    if kind in {"function", "procedure"} and attribute not in {"result", "arguments"}:
+    same_call = all(expected[key].get(name) == live[key].get(name) for name in ("result", "arguments"))
+    if kind in {"function", "procedure"} and same_call:
         return list(_make_one(expected, key))[:1]  # over the one that is there, which keeps owner and grants
-    if kind in _RETYPED:
+    if kind in {"view", "materialized view"}:
+        return list(_make_views_anew(expected, live, key))
+    if kind in _RETYPED and (kind == "domain" or _users(live, name_of(key))):
         return list(_retype(expected, live, key))
-    return [*drop(live, key), *make(expected, key)]
+    # What is made anew can't wait for the end to be dropped.
+    return [*((min(rank, -making(kind)), statement) for rank, statement in drop(live, key)), *make(expected, key)]
 
 
 def _make_one(objects: Objects, key: str) -> Iterator[Step]:
@@ -56,7 +60,8 @@ def _make_one(objects: Objects, key: str) -> Iterator[Step]:
                 for name in names:
                     yield from change(objects, {key: {}}, key, name)
     if kind != "default privileges":
-        yield from finish(key, found)
+        last = making_objects.LAST if kind == "event trigger" else 0
+        yield from ((rank + last, statement) for rank, statement in finish(key, found))
 
 
 def _parts_only(objects: Objects, column: str) -> list[Step]:
@@ -68,6 +73,14 @@ def _parts_only(objects: Objects, column: str) -> list[Step]:
     return steps
 
 
+def _make_views_anew(expected: Objects, live: Objects, key: str) -> Iterator[Step]:
+    """Yield what drops a view with all that read from it, and makes them again."""
+    yield -making("view"), f"drop {kind_of(key)} {name_of(key)} cascade"
+    for view in expected:
+        if view == key or (view in live and name_of(key) in making_relations.views_below(live, view)):
+            yield from make(expected, view)
+
+
 def _retype(expected: Objects, live: Objects, key: str) -> Iterator[Step]:
     """Yield what makes a type anew under its name, and gives it to the columns that have the one there is."""
     name = name_of(key)
@@ -76,12 +89,18 @@ def _retype(expected: Objects, live: Objects, key: str) -> Iterator[Step]:
     rank = making(kind_of(key))
     yield rank - 3, f"alter {kind_of(key)} {name} rename to {old}"
     yield from make(expected, key)
-    for column, found in live.items():
-        if kind_of(column) == "column" and re.fullmatch(re.escape(name) + r"(\[\])*", found["type"]):
-            begin = f"{alter_relation(found[OF])} alter column {column_of(column, found)}"
-            if "default" in found:
-                yield ALTER - 1, f"{begin} drop default"
-            yield ALTER, f"{begin} type {found['type']} using {column_of(column, found)}::text::{found['type']}"
-            if "default" in found:
-                yield ALTER + 1, f"{begin} set default {expected.get(column, found).get('default', found['default'])}"
+    for column in _users(live, name):
+        found = live[column]
+        begin = f"{alter_relation(found[OF])} alter column {column_of(column, found)}"
+        if "default" in found:
+            yield ALTER - 1, f"{begin} drop default"
+        yield ALTER, f"{begin} type {found['type']} using {column_of(column, found)}::text::{found['type']}"
+        if "default" in found:
+            yield ALTER + 1, f"{begin} set default {expected.get(column, found).get('default', found['default'])}"
     yield ALTER + 4, f"drop {kind_of(key)} {schema}.{old}"
+
+
+def _users(objects: Objects, name: str) -> list[str]:
+    """Return the keys of the columns of a type, or of arrays of it."""
+    pattern = re.compile(re.escape(name) + r"(\[\])*")
+    return [key for key, found in objects.items() if kind_of(key) == "column" and pattern.fullmatch(found["type"])]

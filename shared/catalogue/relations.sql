@@ -77,11 +77,7 @@ left join lateral (
         and d.refclassid = 'pg_class'::regclass and d.deptype in ('a', 'i')
 ) owned on true
 where relation.relkind in ('r', 'p', 'v', 'm', 'S', 'f', 'c')
-    and schema.nspname <> 'information_schema' and schema.nspname !~ '^pg_'
-    and not exists (
-        select from pg_depend d
-        where d.classid = 'pg_class'::regclass and d.objid = relation.oid and d.deptype = 'e'
-    );
+    and schema.nspname <> 'information_schema' and schema.nspname !~ '^pg_';
 
 -- name: read_columns
 -- Returns columns; those of a view only where they have something that its definition doesn't say.
@@ -237,10 +233,7 @@ from pg_index index
 join pg_class relation on relation.oid = index.indexrelid
 join pg_class base on base.oid = index.indrelid
 join pg_namespace schema on schema.oid = relation.relnamespace
-where schema.nspname <> 'information_schema' and schema.nspname !~ '^pg_'
-    and not exists (
-        select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = base.oid and d.deptype = 'e'
-    );
+where schema.nspname <> 'information_schema' and schema.nspname !~ '^pg_';
 
 -- name: read_triggers
 -- Returns the triggers that somebody made, those that partitions have from their parent among them.

@@ -9,6 +9,7 @@ from typing import Any, Final
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from shared.catalogue.expressions import EXPRESSIONS, even_out
 from shared.catalogue.model import OF, Catalogue
 from shared.catalogue.partitions import mark_made_by_data
 from shared.db import load_queries
@@ -46,9 +47,22 @@ def snapshot(connection: Connection, service: str) -> Catalogue:
         raise ValueError("a snapshot needs a connection that isn't within a transaction")
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read, read only")
-        for name, value in _SESSION.items():
-            connection.execute("select set_config(%s, %s, true)", [name, value])
-        return _read(connection, service)
+        return _read_evenly(connection, service)
+
+
+def snapshot_within(connection: Connection, service: str) -> Catalogue:
+    """Return the catalogue as the transaction that the connection is within sees it, and leave that as it was.
+
+    For whoever is about to commit a change of it, and so holds what keeps others from changing it meanwhile.
+    """
+    with connection.transaction(force_rollback=True):
+        return _read_evenly(connection, service)
+
+
+def _read_evenly(connection: Connection, service: str) -> Catalogue:
+    for name, value in _SESSION.items():
+        connection.execute("select set_config(%s, %s, true)", [name, value])
+    return _read(connection, service)
 
 
 def _read(connection: Connection, service: str) -> Catalogue:
@@ -60,10 +74,13 @@ def _read(connection: Connection, service: str) -> Catalogue:
         rows += _rows(connection, CLUSTER[name], roles)
     rows += _rows(connection, CLUSTER["read_default_privileges"])
 
+    members = {(class_, oid) for class_, oid in _rows(connection, CLUSTER["read_members"])}
     objects: dict[str, dict[str, Any]] = {}
     by_address: dict[Address, dict[str, Any]] = {}
     for class_, oid, subid, key, of, owner, attributes in rows:
-        found = {name: value for name, value in attributes.items() if value is not None}
+        if (class_, oid) in members:
+            continue
+        found = {name: _evened(name, value) for name, value in attributes.items() if value is not None}
         if owner is not None:
             found["owner"] = SUPERUSER if owner == superuser else owner
         if of is not None:
@@ -78,7 +95,7 @@ def _read(connection: Connection, service: str) -> Catalogue:
             found_["comment"] = text
     for class_, oid, subid, text in _rows(connection, CLUSTER["read_labels"]):
         if (found_ := by_address.get((class_, oid, subid))) is not None:
-            found_["labels"] = sorted([*found_.get("labels", []), text])
+            found_["security_labels"] = sorted([*found_.get("security_labels", []), text])
     _even_out_adoption(objects, by_address[database_class, database_oid, 0], roles["owner"])
     mark_made_by_data(objects, service)
     return Catalogue(postgres_major=major, objects=dict(sorted(objects.items())))
@@ -95,6 +112,10 @@ def _even_out_adoption(objects: dict[str, dict[str, Any]], database: dict[str, A
         database["grants"] = {name: value for name, value in grants.items() if name not in theirs} | {owner: "all"}
         database["owner"] = owner
         objects.get("schema public", {}).get("grants", {}).pop(owner, None)
+
+
+def _evened(name: str, value: Any) -> Any:
+    return even_out(value) if name in EXPRESSIONS else value
 
 
 def _rows(connection: Connection, query: str, parameters: Mapping[str, str] | None = None) -> list[tuple[Any, ...]]:

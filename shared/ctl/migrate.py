@@ -6,7 +6,7 @@ from typing import Final
 
 from cyclopts import App
 
-from shared.ctl import migrate_apply, migrate_files, migrate_look
+from shared.ctl import migrate_apply, migrate_files, migrate_look, migrate_settle
 
 app: Final = App(name="migrate", help="Apply, verify and show the versioned migrations of each service's database.")
 app.command(migrate_apply.up)
@@ -14,5 +14,7 @@ app.command(migrate_apply.down)
 app.command(migrate_look.plan)
 app.command(migrate_look.verify_command, name="verify")
 app.command(migrate_look.status)
+app.command(migrate_settle.repair)
+app.command(migrate_settle.baseline)
 app.command(migrate_files.lock)
 app.command(migrate_files.new)

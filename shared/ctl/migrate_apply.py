@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shared.ctl.configuration import Which, is_production, owner_dsn
 from shared.ctl.console import OUT, Format
 from shared.ctl.outcomes import Outcome, ServiceReport, run_for_each
 from shared.ctl.reports import Report
+from shared.migrations.bootstrap import Connection
 from shared.migrations.down import migrate_down
 from shared.migrations.errors import ExitCode, OperatorError, Refused
-from shared.migrations.runner import WAIT_SECONDS, HasFindings, migrate_up
+from shared.migrations.expected import by_schema_lock, digest_of_schema
+from shared.migrations.runner import WAIT_SECONDS, HasFindings, SchemaDiffers, migrate_up
+from shared.migrations.schema import OtherMajor
 
 
 class UpReport(Report, frozen=True, kw_only=True, tag="plystractl.migrate.up/1"):
-    """What `migrate up` applied; `applied` holds what is durable, also where a later migration failed."""
+    """What `migrate up` applied; `applied` holds what is durable, also where a later migration failed.
+
+    `schema_differences` is empty when the schema is as expected, and null when it couldn't be compared.
+    """
 
     exit_code: int
     services: list[ServiceReport]
@@ -33,7 +41,7 @@ def up(
     plan: str | None = None,
     yes: bool = False,
 ) -> ExitCode:
-    """Apply what is pending, in order, each migration as a whole.
+    """Apply what is pending, in order, each migration as a whole; then the schema must be as expected.
 
     In production it carries out the plan that was looked at and no other: it needs `--yes` and `--plan`.
 
@@ -62,12 +70,28 @@ def up(
             if format == "human":
                 OUT.print(f"{outcome.service}: {id}: {rows} rows so far")
 
+        def is_as_expected(connection: Connection, applied: Sequence[str]) -> list[str]:
+            try:
+                outcome.schema_differences = by_schema_lock(outcome.service)(connection, applied)
+            except OtherMajor as error:
+                outcome.schema_differences = None
+                if format == "human":
+                    OUT.print(f"! {outcome.service}: the schema wasn't compared: {error.found}", style="yellow")
+            return outcome.schema_differences or []
+
         dsn = owner_dsn(outcome.service)
         try:
             outcome.applied = migrate_up(
-                outcome.service, dsn, wait_seconds=wait, approved=plan, announce=announce, progress=progress
+                outcome.service,
+                dsn,
+                wait_seconds=wait,
+                approved=plan,
+                announce=announce,
+                progress=progress,
+                schema_digest=digest_of_schema(outcome.service),
+                is_as_expected=is_as_expected,
             )
-        except HasFindings:
+        except (HasFindings, SchemaDiffers):
             raise
         except OperatorError:
             outcome.applied = outcome.applied[:-1]  # the last one announced is the one that failed
@@ -76,7 +100,8 @@ def up(
     def show(outcome: Outcome) -> None:
         if outcome.exit_code == ExitCode.CLEAN:
             done = f"{len(outcome.applied)} applied" if outcome.applied else "nothing to apply"
-            OUT.print(f"✓ {outcome.service}: {done}.", style="green")
+            equal = "; the schema is as expected" if outcome.schema_differences == [] else ""
+            OUT.print(f"✓ {outcome.service}: {done}{equal}.", style="green")
 
     return run_for_each(UpReport, service, format, work, show)
 

@@ -47,6 +47,7 @@ class ServiceReport(msgspec.Struct, frozen=True, kw_only=True):
     undone: list[str] | msgspec.UnsetType = msgspec.UNSET
     plan: Plan | msgspec.UnsetType = msgspec.UNSET
     settled: list[Settled] | msgspec.UnsetType = msgspec.UNSET
+    schema_differences: list[str] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -60,6 +61,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     undone: list[str] | msgspec.UnsetType = msgspec.UNSET
     plan: Plan | msgspec.UnsetType = msgspec.UNSET
     settled: list[Settled] | msgspec.UnsetType = msgspec.UNSET
+    schema_differences: list[str] | msgspec.UnsetType | None = msgspec.UNSET
     error: OperatorError | None = None
 
     def describe(self) -> ServiceReport:
@@ -74,6 +76,7 @@ class Outcome(msgspec.Struct, kw_only=True):
             undone=self.undone,
             plan=self.plan,
             settled=self.settled,
+            schema_differences=self.schema_differences,
             error=TroubleReport(found=error.found, why=error.why, next=error.remedy) if error else None,
         )
 

@@ -47,6 +47,13 @@ def make_change(backend: LedgerBackend, dsn: str, change: Change, attempts: int)
         time.sleep(_PAUSE_SECONDS * attempt)
 
 
+def make_bookkeeping(backend: LedgerBackend, dsn: str, attempts: int = LOCK_ATTEMPTS) -> None:
+    """Make the bookkeeping tables, or what a ledger of an earlier release lacks; raises what `make_change` does."""
+    again = f"plystractl migrate up --service {backend.service}"
+    name = "The preparation of the bookkeeping tables"
+    make_change(backend, dsn, Change(name=name, text="", kind="whole", run=backend.bootstrap, again=again), attempts)
+
+
 def _failure(backend: LedgerBackend, change: Change, cause: str, first: str = "mend the cause") -> OperatorError:
     if backend.connection.closed:
         return Unreachable(

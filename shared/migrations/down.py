@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from shared.migrations.attempts import LOCK_ATTEMPTS, Change, make_change
+from shared.migrations.attempts import LOCK_ATTEMPTS, Change, make_bookkeeping, make_change
 from shared.migrations.backend import FileMigration, LedgerBackend
 from shared.migrations.errors import UsageError
 from shared.migrations.ledger import read_bookkeeping
@@ -36,7 +36,7 @@ def migrate_down(
             raise HasFindings(blocking)
         if not books.applied:
             return None
-        backend.bootstrap()  # an earlier release's ledger lacks a column
+        make_bookkeeping(backend, dsn, lock_attempts)  # an earlier release's ledger lacks a column
         id = books.applied[-1]
         migration = FileMigration(next(file for file in files.migrations if file.id == id))
         make_change(backend, dsn, _undoing(backend, migration), lock_attempts)

@@ -1,29 +1,28 @@
 """Puts the bookkeeping right where it and the database disagree; never the schema, and only on proof.
 
-The proof is the live schema: only when it is exactly what these migrations make is that recorded. `IsAsExpected` is asked
-for the differences between the live schema and that of the given ids, in words; none means that they are equal.
+The proof is the live schema: only when it is exactly what these migrations make is that recorded.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from shared.migrations.attempts import make_bookkeeping
 from shared.migrations.backend import FileMigration, LedgerBackend, in_order
 from shared.migrations.bootstrap import Connection
 from shared.migrations.errors import Refused, UsageError
+from shared.migrations.expected import IsAsExpected
 from shared.migrations.files import MigrationFile
 from shared.migrations.findings import Finding
 from shared.migrations.ledger import Bookkeeping, read_bookkeeping
 from shared.migrations.runner import WAIT_SECONDS, HasFindings, read_checked
 from shared.migrations.statements import split_statements
 from shared.migrations.verify import compare_database
-
-IsAsExpected = Callable[[Connection, Sequence[str]], list[str]]
 
 _SETTLED: Final = frozenset({"interrupted", "unmarked", "unrecorded", "modified"})
 _SHOWN: Final = 10
@@ -66,9 +65,9 @@ def repair(
             if migration.id in doubtful:
                 _require_visible(migration.file, doubtful[migration.id])
             if migration.id in modified:
-                _require_cosmetic(migration.file, books, original)
+                _require_cosmetic(service, migration.file, books, original)
         applied = _applied_in_truth(backend.connection, service, migrations, doubtful, is_as_expected)
-        backend.bootstrap()
+        make_bookkeeping(backend, dsn)
         settled = []
         with backend.transaction():
             for migration in migrations:
@@ -115,7 +114,7 @@ def baseline(
             )
         if differences := is_as_expected(backend.connection, ids):
             raise _refused(service, f"what the migrations up to {last} make", differences)
-        backend.bootstrap()
+        make_bookkeeping(backend, dsn)
         with backend.transaction():
             for migration in migrations[: len(ids)]:
                 backend.settle_one(migration, applied=True)
@@ -134,7 +133,7 @@ def _require_visible(file: MigrationFile, finding: Finding) -> None:
     )
 
 
-def _require_cosmetic(file: MigrationFile, books: Bookkeeping, original: bytes | None) -> None:
+def _require_cosmetic(service: str, file: MigrationFile, books: Bookkeeping, original: bytes | None) -> None:
     """Refuse an edit unless the bytes that were applied are at hand and say the same but for comments and spacing."""
     recorded = books.ledger[file.id].sha256
     if original is None or hashlib.sha256(original).hexdigest() != recorded:
@@ -142,7 +141,8 @@ def _require_cosmetic(file: MigrationFile, books: Bookkeeping, original: bytes |
         raise Refused(
             f"{file.name} was edited after it was applied{mistaken}.",
             why=f"Only the content with the SHA-256 {recorded} can prove that no more than comments changed.",
-            remedy="fetch that content from version control, and give it with: --original FILE",
+            remedy="fetch that content from version control, then: plystractl migrate repair "
+            f"--service {service} --original FILE",
         )
     if split_statements(original.decode("utf-8")) != split_statements(file.sql):
         raise Refused(
@@ -159,18 +159,29 @@ def _applied_in_truth(
     doubtful: dict[str, Finding],
     is_as_expected: IsAsExpected,
 ) -> list[str]:
-    """Return the ids that the live schema shows as applied: all, or all but the last few of the doubtful ones."""
-    uncertain = [each.id for each in migrations if each.id in doubtful]
+    """Return the ids that the live schema shows as applied: all, or all but the last few, if those are doubtful."""
+    ids = [each.id for each in migrations]
     nearest: list[str] | None = None
-    for left_out in range(len(uncertain) + 1):
-        without = set(uncertain[len(uncertain) - left_out :])
-        ids = [each.id for each in migrations if each.id not in without]
-        differences = is_as_expected(connection, ids)
+    for kept in range(len(ids), -1, -1):
+        if kept < len(ids) and ids[kept] not in doubtful:
+            break  # something that is applied for certain comes after all that is left
+        differences = is_as_expected(connection, ids[:kept])
         if not differences:
-            return ids
+            count = kept
+            while count and _shows_nothing(connection, ids[:count], doubtful, is_as_expected):
+                count -= 1
+            return ids[:count]
         if nearest is None or len(differences) < len(nearest):
             nearest = differences
-    raise _refused(service, f"what it would be with or without {', '.join(uncertain) or 'them'}", nearest or [])
+    raise _refused(service, f"what it would be with or without {', '.join(doubtful) or 'them'}", nearest or [])
+
+
+def _shows_nothing(
+    connection: Connection, ids: Sequence[str], doubtful: dict[str, Finding], is_as_expected: IsAsExpected
+) -> bool:
+    """Tell whether the last migration was interrupted and the schema is the same without it: then it had better run again."""
+    last = doubtful.get(ids[-1])
+    return last is not None and last.code == "interrupted" and not is_as_expected(connection, ids[:-1])
 
 
 def _refused(service: str, expected: str, differences: list[str]) -> Refused:

@@ -14,10 +14,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from shared.migrations.attempts import LOCK_ATTEMPTS, Change, make_change
+from shared.migrations.attempts import LOCK_ATTEMPTS, Change, make_bookkeeping, make_change
 from shared.migrations.backend import FileMigration, LedgerBackend, SchemaDigest, in_order
 from shared.migrations.batches import is_batched
 from shared.migrations.errors import ExitCode, OperatorError
+from shared.migrations.expected import IsAsExpected
 from shared.migrations.files import MigrationFolder, read_folder
 from shared.migrations.findings import Finding
 from shared.migrations.ledger import LedgerRow, connect, read_bookkeeping
@@ -44,6 +45,22 @@ class HasFindings(OperatorError):
         self.findings = findings
 
 
+class SchemaDiffers(OperatorError):
+    """Everything is applied, and yet the schema isn't what the migrations make."""
+
+    exit_code = ExitCode.FINDINGS
+
+    def __init__(self, service: str, last: str, differences: list[str]) -> None:
+        """Keep the differences, for those who list them."""
+        super().__init__(
+            f"The migrations of {service} are applied up to {last}, and the schema isn't what they make: "
+            + "; ".join(differences),
+            why="Somebody changed it past the migrations: the release was tested on another schema.",
+            remedy="put the differences right by hand, as the owner, or make them the subject of a migration.",
+        )
+        self.differences = differences
+
+
 class MigrationStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One migration and what the ledger knows of it."""
 
@@ -64,13 +81,16 @@ def migrate_up(
     announce: Callable[[str], None] = lambda _: None,
     progress: Callable[[str, int], None] = lambda _id, _rows: None,
     schema_digest: SchemaDigest | None = None,
+    is_as_expected: IsAsExpected | None = None,
 ) -> list[str]:
     """Bring a service's database to the newest migration and return the ids applied now.
 
     `dsn` is the owner DSN, `folder` by default the one that came with this code. `approved` is the digest of the plan
     that may be carried out, or None where any may. `announce` is told each id before it is applied, `progress` the rows
     so far after each batch of a data migration; `schema_digest` describes the schema in the transaction of each
-    migration. Raises `HasFindings`, `Busy`, `ApplyFailed`, `NeedsRepair`, `Refused`, `Unreachable` or `UsageError`.
+    migration, and `is_as_expected` is asked at the end whether it is what the migrations make.
+
+    Raises `HasFindings`, `SchemaDiffers`, `Busy`, `ApplyFailed`, `NeedsRepair`, `Refused`, `Unreachable` or `UsageError`.
     """
     files, lock = read_checked(service, folder)
     applied: list[str] = []
@@ -80,7 +100,7 @@ def migrate_up(
     ):
         if approved is not None:
             require_approved(backend.connection, files, lock, approved)
-        backend.bootstrap()
+        make_bookkeeping(backend, dsn, lock_attempts)
         books = read_bookkeeping(backend.connection)
         faults = compare_database(files, lock, books)
         if blocking := [fault for fault in faults if fault.code not in REPAIRED_BY_UP]:
@@ -91,6 +111,10 @@ def migrate_up(
                 announce(migration.id)
                 apply(backend, dsn, migration, lock_attempts)
                 applied.append(migration.id)
+        if is_as_expected is not None:
+            ids = read_bookkeeping(backend.connection).applied
+            if differences := is_as_expected(backend.connection, ids):
+                raise SchemaDiffers(service, ids[-1] if ids else "none", differences)
     return applied
 
 
@@ -109,11 +133,6 @@ def migration_status(service: str, dsn: str, folder: Path | None = None) -> list
     return found
 
 
-def apply(backend: LedgerBackend, dsn: str, migration: FileMigration, attempts: int) -> None:
-    """Apply one migration, trying again while somebody else's lock is in the way."""
-    make_change(backend, dsn, _change(backend, migration), attempts)
-
-
 def read_checked(service: str, folder: Path | None) -> tuple[MigrationFolder, LockFile | None]:
     """Read a folder and its lock file, raising `HasFindings` unless the one is what the other says."""
     files = read_folder(service, folder)
@@ -123,15 +142,16 @@ def read_checked(service: str, folder: Path | None) -> tuple[MigrationFolder, Lo
     return files, lock
 
 
-def _change(backend: LedgerBackend, migration: FileMigration) -> Change:
-    """Return how a migration is applied."""
+def apply(backend: LedgerBackend, dsn: str, migration: FileMigration, attempts: int = LOCK_ATTEMPTS) -> None:
+    """Apply one migration, trying again while somebody else's lock is in the way."""
     kind: Literal["whole", "bare", "batched"] = "whole"
     if not migration.use_transactions:
         kind = "batched" if is_batched(migration.file) else "bare"
-    return Change(
+    change = Change(
         name=migration.file.name,
         text=migration.file.sql,
         kind=kind,
         run=lambda: backend.apply_one(migration),
         again=f"plystractl migrate up --service {backend.service}",
     )
+    make_change(backend, dsn, change, attempts)

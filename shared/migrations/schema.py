@@ -5,6 +5,7 @@ A migration that is pending is no drift: what is expected is what `schema.lock.j
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,10 @@ from shared.migrations.ledger import Bookkeeping, read_bookkeeping
 _BOOKKEEPING = ("table public._migration_ledger", "table public._yoyo", "table public.yoyo_lock")
 
 
+class OtherMajor(CannotCompare):
+    """The server is of another major version than the one that the expected catalogue was taken on."""
+
+
 class SchemaCheck(msgspec.Struct, frozen=True, kw_only=True):
     """What a check found; `expected_at` is the last applied migration, None before the first."""
 
@@ -35,13 +40,7 @@ def check_schema(service: str, connection: Connection, folder: Path | None = Non
     `folder` holds the service's migrations and their lock file. Raises `CannotCompare` when nothing can be said.
     """
     lock = load_schema_lock(service, folder or default_folder(service))
-    major = connection.info.server_version // 10000
-    if major != lock.postgres_major:
-        raise CannotCompare(
-            f"The server is PostgreSQL {major}; the expected catalogue of {service} was taken on {lock.postgres_major}.",
-            why="Another major version describes the same schema in other words, so a difference would mean nothing.",
-            remedy=f"compare on PostgreSQL {lock.postgres_major}, or there: plystractl migrate diff --service {service}",
-        )
+    require_same_major(lock, connection)
     try:
         books = read_bookkeeping(connection)
         live = snapshot(connection, service)
@@ -54,9 +53,28 @@ def check_schema(service: str, connection: Connection, folder: Path | None = Non
     return compare_schema(lock, books, live)
 
 
+def require_same_major(lock: SchemaLock, connection: Connection) -> None:
+    """Raise `CannotCompare` on a server of another major version than the lock file was made on."""
+    major = connection.info.server_version // 10000
+    if major != lock.postgres_major:
+        raise OtherMajor(
+            f"The server is PostgreSQL {major}; the expected catalogue of {lock.service} was taken on {lock.postgres_major}.",
+            why="Another major version describes the same schema in other words, so a difference would mean nothing.",
+            remedy=f"compare on PostgreSQL {lock.postgres_major}, or there: plystractl migrate diff --service {lock.service}",
+        )
+
+
 def compare_schema(lock: SchemaLock, books: Bookkeeping, live: Catalogue) -> SchemaCheck:
     """Return in what a catalogue isn't as a lock file expects it after what is applied."""
     applied = sorted(books.applied)
+    return SchemaCheck(expected_at=applied[-1] if applied else None, differences=compare_at(lock, applied, live))
+
+
+def compare_at(lock: SchemaLock, applied: Sequence[str], live: Catalogue) -> list[Difference]:
+    """Return in what a catalogue isn't as a lock file expects it after these migrations.
+
+    Bookkeeping is expected only where there is any: not before the first `migrate up`, nor before a baseline.
+    """
     try:
         expected = lock.at(applied)
     except UnknownPoint as error:
@@ -65,9 +83,9 @@ def compare_schema(lock: SchemaLock, books: Bookkeeping, live: Catalogue) -> Sch
             why="For this set of migrations no catalogue is expected, so nothing can be compared.",
             remedy=f"see what is wrong with them: plystractl migrate verify --service {lock.service}",
         ) from error
-    if not applied and not any(key.startswith(_BOOKKEEPING) for key in live.objects):
+    if not any(key.startswith(_BOOKKEEPING) for key in live.objects):
         expected = _without_bookkeeping(expected)
-    return SchemaCheck(expected_at=applied[-1] if applied else None, differences=differences(expected, live))
+    return differences(expected, live)
 
 
 def load_schema_lock(service: str, folder: Path) -> SchemaLock:

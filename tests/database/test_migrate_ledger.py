@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from shared.migrations.down import migrate_down
+from shared.migrations.errors import ApplyFailed
 from shared.migrations.plan import make_plan
 from shared.migrations.runner import migrate_up, migration_status
 from shared.migrations.verify import verify
@@ -43,6 +44,18 @@ def test_up_gives_it_the_column_and_keeps_its_rows(earlier, two_tables):
     migrate_up("authz", earlier.owner_dsn, two_tables.path, schema_digest=lambda _: "it")
     digests = query(earlier, "select schema_digest from public._migration_ledger order by id")
     assert digests == [(None,), (None,), ("it",)]
+
+
+def test_who_keeps_the_ledger_from_its_column_is_named(earlier, two_tables):
+    before = query(earlier, "select * from public._migration_ledger order by id")
+    with psycopg.connect(earlier.superuser_dsn, application_name="a long report") as other:
+        other.execute("select * from public._migration_ledger")
+        with pytest.raises(
+            ApplyFailed, match=f"bookkeeping tables failed: .* pid {other.info.backend_pid}, a long report"
+        ):
+            migrate_up("authz", earlier.owner_dsn, two_tables.path, lock_attempts=1)
+    assert query(earlier, "select * from public._migration_ledger order by id") == before
+    assert migrate_up("authz", earlier.owner_dsn, two_tables.path) == []
 
 
 def test_down_works_on_it_too(earlier, two_tables):
