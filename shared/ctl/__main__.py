@@ -13,6 +13,7 @@ from shared.ctl.console import print_error
 from shared.ctl.doctor.command import doctor
 from shared.ctl.reference import write_reference
 from shared.ctl.reports import print_error_report, wants_json
+from shared.ctl.smoke.command import smoke
 from shared.migrations.errors import ExitCode, OperatorError
 from shared.release import SERVICE_VERSION
 
@@ -39,6 +40,7 @@ app.command(policy.app)
 app.command(importing.import_, name="import")
 app.command(maintenance.app)
 app.command(doctor)
+app.command(smoke)
 app.command(openapi.openapi)
 
 

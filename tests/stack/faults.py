@@ -18,7 +18,7 @@ from shared.ctl.doctor.limits import Limits
 from tests.conftest import connect
 from tests.stack.installation import World, ask
 from tests.stack.pair import session_of
-from tests.stack.process import stopped
+from tests.stack.process import stopped, wait_until
 
 _ALWAYS: Final = ("entry_insert_only", "entry_insert_only_row", "entry_admit")
 _COLUMNS: Final = (
@@ -200,8 +200,7 @@ def audit_is_away(world: World) -> Iterator[None]:
 @fault("authz ready")
 def authz_cannot_follow(world: World) -> Iterator[None]:
     with stopped(session_of(world.server, "tail")):
-        while world.pair.readiness("authz")[0] == 200:
-            pass
+        wait_until(lambda: world.pair.readiness("authz")[0] == 503, what="a tail that is too old")
         yield
     world.pair.wait_ready("authz")
 
