@@ -4,6 +4,7 @@
 #   make demo    the same, ends with 0 when all six questions are answered and recorded as expected
 #   make reset   deletes what `make up` made: data, keys, logs       (HOME_DIR)
 #   make test    everything from lint to the stack test             (PYTEST_ARGS)
+#   make release-check  everything that docs/release-checklist.md asks of a release
 #   make bench   the figures of docs/performance.md; `python -m benchmarks worlds --full` takes those of the largest world
 
 SHELL := bash
@@ -24,7 +25,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 LOCAL := --home '$(HOME_DIR)' --authz-port $(AUTHZ_PORT) --audit-port $(AUDIT_PORT)
 
-.PHONY: help up demo reset test lint unit bench bench-drift openapi lock requirements format clean
+.PHONY: help up demo reset test lint unit bench bench-drift openapi lock requirements format release-check clean
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -58,8 +59,12 @@ lint: $(INSTALLED)
 	$(BIN)/deptry .
 	$(BIN)/plystractl migrate lint
 	$(BIN)/plystractl migrate lock --check
+	$(BIN)/plystractl schema lock-queries --check
 	$(BIN)/plystractl openapi --check
 	$(BIN)/plystractl reference --check
+
+release-check: $(INSTALLED)
+	@AUTHZ_PORT=$(AUTHZ_PORT) AUDIT_PORT=$(AUDIT_PORT) .ci/release-check.sh
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
@@ -77,6 +82,7 @@ openapi: $(INSTALLED)
 # Replays every migration in a scratch PostgreSQL.
 lock: $(INSTALLED)
 	$(BIN)/plystractl migrate diff
+	$(BIN)/plystractl schema lock-queries
 
 # Needs uv; only for those who change the dependencies in pyproject.toml.
 requirements:

@@ -1,4 +1,4 @@
-"""`plystra-audit`: serve, openapi."""
+"""`plystra-audit`: serve, openapi, statements."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 from cyclopts import App
 
 from services.audit.app import create_app
+from services.audit.store import SQL
 from shared.release import SERVICE_VERSION
 from shared.settings import AuditSettings, SettingsError, load_settings
 from shared.web.openapi import document_of
@@ -33,6 +34,13 @@ def openapi() -> None:
     """Print the OpenAPI document."""
     app = create_app(AuditSettings(app_dsn="postgresql://unused@localhost/unused"), documented=True)
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document_of(app.app)), indent=2) + b"\n")
+
+
+@cli.command
+def statements() -> None:
+    """Print every statement that is sent to the database, by file and name, as JSON."""
+    document = {"queries.sql": SQL}
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
 
 
 def main() -> None:

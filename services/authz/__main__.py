@@ -1,4 +1,4 @@
-"""`plystra-authz`: serve, relay, seed, openapi."""
+"""`plystra-authz`: serve, relay, seed, openapi, statements."""
 
 from __future__ import annotations
 
@@ -105,6 +105,14 @@ def openapi() -> None:
 
     app = create_app(AuthzSettings(app_dsn="postgresql://unused@localhost/unused"), documented=True)
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(document_of(app.app)), indent=2) + b"\n")
+
+
+@cli.command
+def statements() -> None:
+    """Print every statement that is sent to the database, by file and name, as JSON."""
+    from services.authz.statements import STATEMENTS  # noqa: PLC0415
+
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(STATEMENTS), indent=2) + b"\n")
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ from shared.problems import Problem, ProblemError
 
 CHANGES_SOURCE: Final = "authz.changes"
 GROUP_MOVED: Final = "group.moved"
-_WRITES: Final = load_queries(Path(__file__).with_name("journal.sql"))
+WRITES: Final = load_queries(Path(__file__).with_name("journal.sql"))
 _NULL: Final = b"null"
 _SLICE: Final = 50
 
@@ -251,13 +251,13 @@ def projecting(noun: Noun) -> str:
         for column in (*noun.row.__struct_fields__, "created_at", "updated_at", "revision")
         if column not in noun.identity
     )
-    return _WRITES["project"].format(
+    return WRITES["project"].format(
         table=f"authz.{noun.name}", identity=", ".join(noun.identity), assignments=assignments
     )
 
 
 PROJECTING: Final = {name: projecting(noun) for name, noun in NOUNS.items()}
-MAKING: Final = {name: _WRITES["make"].format(table=f"authz.{name}") for name in NOUNS}
+MAKING: Final = {name: WRITES["make"].format(table=f"authz.{name}") for name in NOUNS}
 
 
 async def _finish(connection: Session, series: _Series, events: Sequence[_Event]) -> Written:
@@ -277,7 +277,7 @@ async def _finish(connection: Session, series: _Series, events: Sequence[_Event]
 
 async def _append(connection: Session, series: _Series, events: Sequence[_Event]) -> None:
     await connection.execute(
-        _WRITES["append_events"],
+        WRITES["append_events"],
         series.now,
         series.author.credential_id,
         series.author.request_id,
@@ -317,7 +317,7 @@ async def _project_at_once(connection: Session, run: Sequence[_Event]) -> None:
             return
         if changes[0].kind == GROUP_MOVED:
             # What was written before in this transaction was checked, and so is every row from then on, at once.
-            await connection.execute(_WRITES["defer_checks"])
+            await connection.execute(WRITES["defer_checks"])
         kept = await connection.fetch(PROJECTING[noun], images)
         if changes[0].kind == GROUP_MOVED:
             await _move_below(connection, run[0])
@@ -333,7 +333,7 @@ async def _move_below(connection: Session, event: _Event) -> None:
     before, after = event.change.before, event.row
     assert before is not None  # what is moved was there
     await connection.execute(
-        _WRITES["move_below"],
+        WRITES["move_below"],
         after["space_id"],
         before["path"],
         after["path"],

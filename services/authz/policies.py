@@ -21,10 +21,11 @@ from services.authz.policy_changes import next_changes
 from services.authz.store import Registry, load_registry
 from shared.db import Session, load_queries
 
-_READS: Final = load_queries(Path(__file__).with_name("policies.sql"))
+READS: Final = load_queries(Path(__file__).with_name("policies.sql"))
 # Resources that rules tell apart, beyond which a dry run looks at no more and says so.
 MAX_CLASSES: Final = 100_000
-_OF_SPACE: Final = ("group", "role", "member", "member_role", "role_permission")
+OF_SPACE: Final = ("group", "role", "member", "member_role", "role_permission")
+READING_OF_SPACE: Final = {noun: READS["read_rows_of_space"].format(table=f"authz.{noun}") for noun in OF_SPACE}
 
 
 class PlannedChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,7 +146,7 @@ class Policies:
             comparison = await asyncio.to_thread(Comparison, before, after, space, registry, now)
             async with self._directory.session() as session:
                 rows = await session.fetch(
-                    _READS["list_resource_classes"],
+                    READS["list_resource_classes"],
                     space_id,
                     comparison.types,
                     comparison.has_conditions,
@@ -185,20 +186,20 @@ async def _begin(connection: Session, space_id: str, if_match: str | None = None
 def _revision_of(state: SpaceState) -> int:
     """Return the revision of the last event that a policy could tell of: not of resources, which change all the time."""
     held = {row["permission_id"] for row in state.role_permission.values()}
-    rows = [row for noun in _OF_SPACE for row in getattr(state, noun).values()]
+    rows = [row for noun in OF_SPACE for row in getattr(state, noun).values()]
     rows += [row for id_, row in state.permission.items() if id_ in held]
     return max((row["revision"] for row in rows), default=0)
 
 
 async def _read_state(connection: Session, space_id: str) -> SpaceState:
-    rows = {name: await _read_rows(connection, name, space_id) for name in _OF_SPACE}
-    found = await connection.fetch(_READS["read_permissions"])
+    rows = {name: await _read_rows(connection, name, space_id) for name in OF_SPACE}
+    found = await connection.fetch(READS["read_permissions"])
     rows["permission"] = {row["id"]: plain(NOUNS["permission"], row["row"]) for row in found}
     return SpaceState(space_id=space_id, **rows)
 
 
 async def _read_rows(connection: Session, noun: str, space_id: str) -> Rows:
-    found = await connection.fetch(_READS["read_rows_of_space"].format(table=f"authz.{noun}"), space_id)
+    found = await connection.fetch(READING_OF_SPACE[noun], space_id)
     return {row["id"]: plain(NOUNS[noun], row["row"]) for row in found}
 
 

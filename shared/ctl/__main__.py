@@ -15,6 +15,7 @@ from shared.ctl.reference import write_reference
 from shared.ctl.reports import print_error_report, wants_json
 from shared.ctl.smoke.command import smoke
 from shared.ctl.templates import command as templates
+from shared.ctl.upgrade.command import app as upgrade
 from shared.migrations.errors import ExitCode, OperatorError
 from shared.release import SERVICE_VERSION
 
@@ -44,6 +45,7 @@ app.command(importing.import_, name="import")
 app.command(maintenance.app)
 app.command(doctor)
 app.command(smoke)
+app.command(upgrade)
 app.command(openapi.openapi)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -10,10 +11,11 @@ from cyclopts import App
 from shared.catalogue.compare import restore_script
 from shared.catalogue.model import Difference
 from shared.catalogue.schema_lock import line_of
-from shared.ctl.annotations import AnnotationFormat, print_github, print_sarif
+from shared.ctl.annotations import AnnotationFormat, Located, print_github, print_sarif
 from shared.ctl.configuration import Which, chosen, is_production, owner_dsn
 from shared.ctl.console import ERR, OUT, Format, print_error
 from shared.ctl.diff import Failure
+from shared.ctl.queries import ComparedQueries, ServiceQueries, compare_queries, lock_queries_command, show_queries
 from shared.ctl.reports import Report, print_report
 from shared.migrations.building import build_schema
 from shared.migrations.errors import ExitCode, OperatorError, Refused
@@ -23,6 +25,8 @@ from shared.migrations.ledger import connect
 from shared.migrations.schema import SCHEMA_FAULT, check_schema, difference_fault
 
 app: Final = App(name="schema", help="Compare a database with the schema that its migrations make.")
+
+app.command(lock_queries_command, name="lock-queries")
 
 DISABLED: Final = (
     "Automatic schema changes are disabled in production. Use versioned migrations: plystractl migrate up."
@@ -44,6 +48,7 @@ class CheckedSchema(msgspec.Struct, frozen=True, kw_only=True):
     expected_at: str | None = None
     drift: list[Drift] = []
     error: Failure | None = None
+    queries: ServiceQueries | msgspec.UnsetType = msgspec.UNSET
 
 
 class CheckReport(Report, frozen=True, kw_only=True, tag="plystractl.schema.check/1"):
@@ -70,31 +75,49 @@ class ApplyReport(Report, frozen=True, kw_only=True, tag="plystractl.schema.appl
 
 
 @app.command
-def check(*, service: Which = "both", sql: bool = False, format: AnnotationFormat = "human") -> ExitCode:
+def check(
+    *, service: Which = "both", queries: bool = False, sql: bool = False, format: AnnotationFormat = "human"
+) -> ExitCode:
     """Compare the live catalogue with the one expected after the last applied migration; read-only, for any role.
 
     Parameters
     ----------
     service
         Whose database, named by PLYSTRA_AUTHZ_DSN and PLYSTRA_AUDIT_DSN.
+    queries
+        Also prepare every statement of the service, as its own role, and compare what it takes and gives; executes none.
     sql
         Print only the SQL that would bring the database back, to be reviewed and run by a superuser.
     format
         For people, one JSON document, annotations of GitHub's workflows, or a SARIF document.
     """
     found = [_check(one) for one in chosen(service)]
-    exit_code = max(ExitCode(one.exit_code) for one in found)
+    compared = {one.service: compare_queries(one.service) for one in found if queries}
+    exit_codes = [ExitCode(one.exit_code) for one in found] + [one.exit_code for one in compared.values()]
+    exit_code = max(exit_codes)
     if format == "json":
-        print_report(CheckReport(exit_code=int(exit_code), services=found))
+        services = [
+            msgspec.structs.replace(
+                one,
+                exit_code=max(one.exit_code, compared[one.service].exit_code),
+                queries=compared[one.service].describe(),
+            )
+            if queries
+            else one
+            for one in found
+        ]
+        print_report(CheckReport(exit_code=int(exit_code), services=services))
         return exit_code
     if format != "human":
-        _annotate(found, format)
+        _annotate(found, compared, format)
         return exit_code
     for one in found:
         if sql:
             _show_sql(one)
         else:
             _show(one)
+        if queries:
+            show_queries(one.service, compared[one.service])
     return exit_code
 
 
@@ -138,8 +161,11 @@ def _check(service: str) -> CheckedSchema:
     return CheckedSchema(service=service, exit_code=int(exit_code), expected_at=found.expected_at, drift=drift)
 
 
-def _annotate(found: list[CheckedSchema], format: AnnotationFormat) -> None:
-    faults = [difference_fault(one.service, drift.difference, drift.line) for one in found for drift in one.drift]
+def _annotate(found: list[CheckedSchema], compared: Mapping[str, ComparedQueries], format: AnnotationFormat) -> None:
+    faults: list[Located] = [
+        difference_fault(one.service, drift.difference, drift.line) for one in found for drift in one.drift
+    ]
+    faults += [finding for one in compared.values() for finding in one.findings]
     if format == "github":
         print_github(faults)
     else:

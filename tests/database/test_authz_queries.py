@@ -18,12 +18,12 @@ import pytest
 from services.authz import store
 from services.authz.backlog import RelayState
 from services.authz.directory import LISTING, READING, READING_MANY
-from services.authz.journal import _WRITES, MAKING, PROJECTING
+from services.authz.journal import MAKING, PROJECTING, WRITES
 from services.authz.maintenance import Closed
 from services.authz.model import ActorIds
 from services.authz.nouns import NOUNS
-from services.authz.policies import _OF_SPACE
-from services.authz.policies import _READS as POLICIES
+from services.authz.policies import OF_SPACE
+from services.authz.policies import READS as POLICIES
 from services.authz.relay import Commit
 from services.authz.store import SQL, ChangedRow
 from shared.credentials import Credential
@@ -89,13 +89,13 @@ MADE: dict[str, tuple[str, list[str], list[str]]] = {
         for n in NOUNS
     },
     "append_events": (
-        _WRITES["append_events"],
+        WRITES["append_events"],
         ["timestamptz", "text", "text", "int8[]", "uuid[]", *["text[]"] * 4, "jsonb[]", "jsonb[]", "text[]"],
         [],
     ),
     **{
         f"read {n} of a space": (POLICIES["read_rows_of_space"].format(table=f"authz.{n}"), ["text"], ["id", "row"])
-        for n in _OF_SPACE
+        for n in OF_SPACE
     },
     "read_permissions": (POLICIES["read_permissions"], [], ["id", "row"]),
     "list_resource_classes": (
@@ -103,7 +103,7 @@ MADE: dict[str, tuple[str, list[str], list[str]]] = {
         ["text", "text[]", "bool", "int8"],
         ["resource_type", "group_id", "owner_member_id", "properties", "count", "ids"],
     ),
-    "move_below": (_WRITES["move_below"], ["text", "text", "text", "int8", "timestamptz"], []),
+    "move_below": (WRITES["move_below"], ["text", "text", "text", "int8", "timestamptz"], []),
 }
 
 

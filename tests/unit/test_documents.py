@@ -56,7 +56,7 @@ def test_variables_are_known(document):
 def test_commands_exist(document):
     text = document.read_text(encoding="utf-8")
     makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"(?:`|^)make ([a-z]+)", text, re.MULTILINE):
+    for target in re.findall(r"(?:`|^)make ([a-z]+(?:-[a-z]+)*)", text, re.MULTILINE):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for code in re.findall(r"`([^`\n]+)`", text):
         for command in re.findall(r"plystractl ([a-z]+(?: [a-z]+(?:-[a-z]+)*)?)", code):

@@ -1,0 +1,147 @@
+"""`plystractl schema check --queries` and `schema lock-queries`: every statement of the services, compared or written down."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from shared.ctl.configuration import load_operator_settings, owner_dsn
+from shared.ctl.console import OUT, print_error, print_finding
+from shared.ctl.databases import Databases, opened
+from shared.ctl.home import Home
+from shared.ctl.outcomes import FindingReport, TroubleReport
+from shared.migrations.errors import CannotCompare, ExitCode, OperatorError
+from shared.migrations.ledger import connect
+from shared.migrations.runner import migrate_up
+from shared.queries.check import check_queries, load_lock
+from shared.queries.findings import QueryFinding
+from shared.queries.lock import QUERIES_LOCK_FILE, render_lock, sources
+from shared.queries.locking import lock_queries
+from shared.settings import OperatorSettings
+
+_OUTSIDE: Final = Path("/var/tmp")  # noqa: S108 - mkdtemp takes no name that others could have prepared
+
+
+class ServiceQueries(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found of one service's statements; `error` is why nothing could be."""
+
+    exit_code: int
+    statements: int
+    findings: list[FindingReport]
+    error: TroubleReport | None
+
+
+class ComparedQueries(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one service's statements."""
+
+    exit_code: ExitCode
+    statements: int = 0
+    findings: list[QueryFinding] = []
+    error: OperatorError | None = None
+
+    def describe(self) -> ServiceQueries:
+        """Return it for a machine."""
+        error = self.error
+        return ServiceQueries(
+            exit_code=int(self.exit_code),
+            statements=self.statements,
+            findings=[FindingReport(**finding.describe()) for finding in self.findings],
+            error=TroubleReport(found=error.found, why=error.why, next=error.remedy) if error else None,
+        )
+
+
+def app_dsn(service: str) -> str:
+    """Return the DSN that a service's statements are prepared with: its own, or else the owner's."""
+    own: str | None = getattr(load_operator_settings(), f"{service}_app_dsn")
+    return own or owner_dsn(service)
+
+
+def compare_queries(service: str) -> ComparedQueries:
+    """Prepare every statement of a service on its database and compare what it takes and gives; executes none.
+
+    Each is prepared as the service's own role: with its app DSN, or with the owner's if that may become it.
+    """
+    try:
+        findings = check_queries(service, app_dsn(service))
+        statements = len(load_lock(service, sources(service)).queries)
+    except OperatorError as error:
+        return ComparedQueries(exit_code=error.exit_code, error=error)
+    code = ExitCode.FINDINGS if findings else ExitCode.CLEAN
+    return ComparedQueries(exit_code=code, statements=statements, findings=findings)
+
+
+def show_queries(service: str, found: ComparedQueries) -> None:
+    """Print for people what became of a service's statements."""
+    if found.error is not None:
+        print_error(found.error)
+    elif found.findings:
+        OUT.print(f"{service}: {len(found.findings)} finding{'s' * (len(found.findings) > 1)} about statements")
+    else:
+        OUT.print(f"✓ {service}: all {found.statements} statements take and give what the code knows.", style="green")
+    for finding in found.findings:
+        print_finding(finding)
+
+
+def lock_queries_command(*, check: bool = False) -> ExitCode:
+    """Write queries.lock.json of each service from its statements, on a scratch PostgreSQL that is made for it.
+
+    Parameters
+    ----------
+    check
+        Change nothing; fail when a lock file isn't what it would be written as.
+    """
+    stale = []
+    with _scratch() as databases:
+        for service, dsn in databases.owner.items():
+            migrate_up(service, dsn)
+            with connect(databases.app[service], "schema lock-queries", read_only=True) as connection:
+                content = render_lock(lock_queries(service, connection, _statements(service)))
+            file = sources(service) / QUERIES_LOCK_FILE
+            if not check:
+                file.write_bytes(content)
+            elif not file.exists() or file.read_bytes() != content:
+                stale.append(file)
+    for file in stale:
+        OUT.print(f"✗ {file} isn't what the statements and the schema say.", style="red")
+    if stale:
+        OUT.print("  why:  a live database is compared with it.")
+        OUT.print("  next: plystractl schema lock-queries, and look at the difference")
+        return ExitCode.FINDINGS
+    OUT.print(f"✓ {QUERIES_LOCK_FILE} of each service is {'current' if check else 'written'}.", style="green")
+    return ExitCode.CLEAN
+
+
+def _statements(service: str) -> dict[str, dict[str, str]]:
+    """Ask a service's program what it sends."""
+    command = [sys.executable, "-m", f"services.{service}", "statements"]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        raise CannotCompare(
+            f"`python {' '.join(command[1:])}` failed:\n{done.stderr.decode(errors='replace').strip()}",
+            why="There is nothing to write or to compare with.",
+            remedy="mend what it names.",
+        )
+    return msgspec.json.decode(done.stdout, type=dict[str, dict[str, str]])
+
+
+@contextlib.contextmanager
+def _scratch() -> Iterator[Databases]:
+    """Give an empty database of each service on a PostgreSQL of its own, and remove all of it."""
+    folder = Path(tempfile.mkdtemp(prefix="plystra-scratch-", dir=_OUTSIDE))
+    folder.chmod(0o711 if os.geteuid() == 0 else 0o700)  # the account that PostgreSQL runs as must get through
+    try:
+        with opened(Home(folder), OperatorSettings()) as databases:
+            yield databases
+            if databases.server is not None:
+                databases.server.remove()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,2 @@
+delete from authz.relay;
+delete from authz.outbox_rotation;

@@ -1,0 +1,50 @@
+alter table authz.user
+    drop constraint user_display_name_length,
+    drop constraint user_metadata_size,
+    drop constraint user_times_representable;
+alter table authz.space
+    drop constraint space_name_length,
+    drop constraint space_metadata_size,
+    drop constraint space_times_representable;
+alter table authz.group
+    drop constraint group_name_length,
+    drop constraint group_metadata_size,
+    drop constraint group_times_representable;
+alter table authz.member
+    drop constraint member_display_name_length,
+    drop constraint member_type_length,
+    drop constraint member_metadata_size,
+    drop constraint member_times_representable;
+alter table authz.user_member
+    drop constraint user_member_relation_type_length,
+    drop constraint user_member_revoked_reason_length,
+    drop constraint user_member_metadata_size,
+    drop constraint user_member_times_representable;
+alter table authz.resource_type
+    drop constraint resource_type_display_name_length,
+    drop constraint resource_type_description_length,
+    drop constraint resource_type_metadata_size,
+    drop constraint resource_type_times_representable;
+alter table authz.resource_action
+    drop constraint resource_action_display_name_length,
+    drop constraint resource_action_metadata_size,
+    drop constraint resource_action_times_representable;
+alter table authz.role
+    drop constraint role_name_length,
+    drop constraint role_description_length,
+    drop constraint role_metadata_size,
+    drop constraint role_times_representable;
+alter table authz.permission
+    drop constraint permission_metadata_size,
+    drop constraint permission_times_representable;
+alter table authz.role_permission
+    drop constraint role_permission_metadata_size,
+    drop constraint role_permission_times_representable;
+alter table authz.member_role
+    drop constraint member_role_revoked_reason_length,
+    drop constraint member_role_metadata_size,
+    drop constraint member_role_times_representable;
+alter table authz.resource
+    drop constraint resource_display_name_length,
+    drop constraint resource_metadata_size,
+    drop constraint resource_times_representable;

@@ -1,0 +1,1 @@
+select 'what was proved to hold need not be unproved';
