@@ -98,7 +98,11 @@ NO_OPS: Final = (
     _authz("a sequence moves on", "select nextval('authz.outbox_writer_writer_id_seq') from generate_series(1, 50)"),
     _authz("a sequence is set", "alter sequence authz.outbox_writer_writer_id_seq restart with 1000"),
     _authz("a setting of the session", "set search_path = authz, public;\nset datestyle = 'German'"),
-    _authz("a member more for the readers", "create role drift_reader login;\ngrant authz_reader to drift_reader"),
+    _authz(
+        "a member more for the readers",
+        "do $$ begin if to_regrole('drift_reader') is null then create role drift_reader login; end if; end $$;\n"
+        "grant authz_reader to drift_reader",
+    ),
     _authz("another database", "create database drift_another;\ndrop database drift_another"),
     _authz("a login of somebody else", "create role drift_stranger login superuser;\ndrop role drift_stranger"),
     _authz("a temporary table", "create temporary table t (id integer)"),
