@@ -5,7 +5,7 @@ A migration that is pending is no drift: what is expected is what `schema.lock.j
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,8 @@ from shared.migrations.ledger import Bookkeeping, connect, read_bookkeeping
 
 SCHEMA_FAULT: Final = "schema_differs"
 _BOOKKEEPING = ("table public._migration_ledger", "table public._yoyo", "table public.yoyo_lock")
+# What `up` adds to the bookkeeping of an earlier release, before the migrations that are pending there.
+_ADDED_BY_UP: Final = ("column public._migration_ledger.schema_digest",)
 
 
 class OtherMajor(CannotCompare):
@@ -92,7 +94,8 @@ def compare_schema(lock: SchemaLock, books: Bookkeeping, live: Catalogue) -> Sch
 def compare_at(lock: SchemaLock, applied: Sequence[str], live: Catalogue) -> list[Difference]:
     """Return in what a catalogue isn't as a lock file expects it after these migrations.
 
-    Bookkeeping is expected only where there is any: not before the first `migrate up`, nor before a baseline.
+    Bookkeeping is expected only where there is any: not before the first `migrate up`, nor before a baseline. What the next
+    `up` will add to it is expected once nothing is pending: then it was added, and is gone.
     """
     try:
         expected = lock.at(applied)
@@ -103,7 +106,9 @@ def compare_at(lock: SchemaLock, applied: Sequence[str], live: Catalogue) -> lis
             remedy=f"see what is wrong with them: plystractl migrate verify --service {lock.service}",
         ) from error
     if not any(key.startswith(_BOOKKEEPING) for key in live.objects):
-        expected = _without_bookkeeping(expected)
+        expected = _without(expected, lambda key: root_of(expected.objects, key).startswith(_BOOKKEEPING))
+    elif len(applied) < len(lock.ids):
+        expected = _without(expected, lambda key: key in _ADDED_BY_UP and key not in live.objects)
     return differences(expected, live)
 
 
@@ -120,11 +125,7 @@ def load_schema_lock(service: str, folder: Path) -> SchemaLock:
     return lock
 
 
-def _without_bookkeeping(catalogue: Catalogue) -> Catalogue:
-    """Return what is expected before `migrate up` has made its tables."""
-    kept = {
-        key: attributes
-        for key, attributes in catalogue.objects.items()
-        if not root_of(catalogue.objects, key).startswith(_BOOKKEEPING)
-    }
+def _without(catalogue: Catalogue, is_pending: Callable[[str], bool]) -> Catalogue:
+    """Return what is expected before `migrate up` has made what is pending of its bookkeeping."""
+    kept = {key: attributes for key, attributes in catalogue.objects.items() if not is_pending(key)}
     return Catalogue(postgres_major=catalogue.postgres_major, objects=kept)

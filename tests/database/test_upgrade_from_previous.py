@@ -158,11 +158,26 @@ def test_every_row_is_still_there_and_unchanged_after_the_upgrade(old):
     assert after == before
 
 
+def drift(database: ServiceDatabase) -> list[str]:
+    with connect(database.superuser_dsn) as connection:
+        return [one.object for one in check_schema(database.service, connection).differences]
+
+
+def test_before_the_upgrade_bookkeeping_that_it_will_add_is_no_drift_and_other_is(old):
+    assert drift(old) == []
+    with connect(old.superuser_dsn) as connection:
+        connection.execute("alter table public._migration_ledger drop column applied_by cascade")
+        connection.execute("alter table public._migration_ledger add column applied_by text not null default ''")
+    assert "column public._migration_ledger.applied_by" in drift(old)
+
+
 def test_the_schema_is_the_one_that_an_empty_database_gets(old):
     migrate_up(old.service, old.owner_dsn)
-    with connect(old.superuser_dsn) as connection:
-        assert check_schema(old.service, connection).differences == []
+    assert drift(old) == []
     assert check_queries(old.service, old.app_dsn) == []
+    with connect(old.superuser_dsn) as connection:
+        connection.execute("alter table public._migration_ledger drop column schema_digest")
+    assert drift(old) == ["column public._migration_ledger.schema_digest"]
 
 
 def installed(service: str) -> list[str]:

@@ -3,7 +3,7 @@
 Until there is a release, it is the first set of migrations that landed for both services (authz up to 0006, audit up to
 0002). The files lie here because a checkout may be shallow:
 
-    first/<service>/migrations/         the folder as it was, with its lock file
+    first/<service>/migrations/         the folder as it was, with its lock file in the form that is read today
     first/<service>/queries.sql         its statements, and in queries.lock.json what each took and gave on its schema
     first/<service>/data.sql            what its programs had written after the worked example: everything from grants to the
                                         entries of the log, and six decisions that were still to be delivered to audit
