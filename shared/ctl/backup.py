@@ -242,7 +242,10 @@ def _show_restored(service: str, path: Path, restored: Restored) -> None:
         OUT.print(f"  Lost, as acknowledged and recorded in the log ({restored.loss_event_id}): {loss.seen}.")
     for finding in restored.migration_findings:
         print_finding(finding)
-    if service == "authz":
+    if restored.closed:
+        OUT.print("  Maintenance is on, so that authz changes and decides nothing before it has caught up.")
+        OUT.print("  next: plystractl authz catch-up --from-audit, then: plystractl maintenance off")
+    elif service == "authz":
         OUT.print("  next, before authz is started: plystractl authz catch-up --from-audit")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from typing import Any, Final, Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from rich.console import Console
 from rich.table import Table
@@ -23,12 +21,6 @@ def print_table(table: Table) -> None:
     """Print a table as wide as it needs to be whatever the terminal, so that ids stay whole."""
     width = OUT.measure(table, options=OUT.options.update(width=_WIDEST)).maximum
     Console(highlight=False, markup=False, width=max(width, OUT.width)).print(table)
-
-
-def print_json(document: Any) -> None:
-    """Print one JSON document."""
-    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
 
 
 def print_error(error: OperatorError) -> None:

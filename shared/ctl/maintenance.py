@@ -145,6 +145,17 @@ def _switches(*, read_only: bool = False) -> Iterator[Connection]:
             ) from error
 
 
+def close(dsn: str, reason: str) -> bool:
+    """Switch maintenance on in a database of authz as its owner; False if its schema knows no maintenance yet."""
+    with connect(dsn, "maintenance", read_only=False) as connection, connection.transaction():
+        connection.execute(sql.SQL("set local role {}").format(sql.Identifier(Roles("authz").owner)))
+        if connection.execute(_QUERIES["knows_maintenance"]).fetchone() != (True,):
+            return False
+        connection.execute(_QUERIES["lock_maintenance"])
+        _switch(connection, is_on=True, reason=reason, retry_after=RETRY_AFTER_SECONDS)
+    return True
+
+
 def _read(connection: Connection, *, limit: int) -> list[Switch]:
     with connection.cursor(row_factory=class_row(Switch)) as cursor:
         return cursor.execute(_QUERIES["list_switches"], {"limit": limit}).fetchall()

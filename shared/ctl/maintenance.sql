@@ -4,6 +4,10 @@
 -- Makes this transaction the only one that switches until it ends.
 select pg_advisory_xact_lock(hashtext('plystra.authz.maintenance'));
 
+-- name: knows_maintenance
+-- Tells whether the schema is one that has the switch.
+select to_regclass('authz.maintenance') is not null;
+
 -- name: switch_maintenance
 -- Records a switch.
 insert into authz.maintenance (is_on, operator, reason, retry_after_seconds)

@@ -13,6 +13,7 @@ from shared.migrations.errors import ExitCode
 from tests.conftest import connect
 from tests.stack import proof
 from tests.stack.pair import Pair
+from tests.stack.process import wait_until
 
 ACME: Final = "/api/v1/spaces/space_acme"
 GRANT: Final = f"{ACME}/member-roles/mr_reviewer_finance_approver"
@@ -107,6 +108,14 @@ def test_an_authz_that_went_back_catches_up_and_goes_on_as_if_nothing_had_happen
     logged = log(pair)
 
     put_back(pair, folder)
+    pair.restart(pair.authz)
+    with pair.client("authz") as client:  # started too early it does nothing, whoever asks
+        wait_until(lambda: pair.readiness("authz")[0] == 503, what="authz")
+        refused = client.post(f"{ACME}/members", json={"display_name": "Early"})
+    assert (refused.status_code, refused.json()["code"]) == (503, "maintenance")
+    assert "plystractl authz catch-up --from-audit" in refused.json()["detail"]
+    pair.authz.terminate()
+    pair.authz.wait_gone()
     assert main(["authz", "catch-up", "--check"]) == ExitCode.FINDINGS
     assert revision(pair) < reached
     assert main(CATCH_UP) == 0
@@ -115,6 +124,7 @@ def test_an_authz_that_went_back_catches_up_and_goes_on_as_if_nothing_had_happen
     assert main(CATCH_UP) == 0
     assert main(["authz", "verify-projections"]) == 0
 
+    assert main(["maintenance", "off"]) == 0
     pair.restart(pair.authz)
     pair.wait_ready()
     assert decide(pair) == decided
@@ -141,6 +151,7 @@ def test_a_backup_with_undelivered_events_delivers_none_of_them_twice(pair: Pair
 
     put_back(pair, folder)
     assert main(CATCH_UP) == 0
+    assert main(["maintenance", "off"]) == 0
     pair.restart(pair.authz)
     pair.wait_ready()
     pair.wait_drained()
@@ -159,6 +170,7 @@ def test_audit_records_of_a_failed_upgrade_survive_the_rollback_of_authz(pair: P
     put_back(pair, folder)
     assert log(pair) == logged
     assert main(CATCH_UP) == 0
+    assert main(["maintenance", "off"]) == 0
     pair.restart(pair.authz)
     pair.wait_ready()
     with pair.client("audit", pair.secrets.auditor_key) as client:
@@ -174,6 +186,7 @@ def test_an_authz_that_ran_ahead_before_it_caught_up_is_refused(pair: Pair, tmp_
     change(pair, "POST", f"{ACME}/members", {"id": "member_one", "display_name": "One"})
     pair.wait_drained()
     put_back(pair, folder)
+    assert main(["maintenance", "off"]) == 0  # against what the restore said
     pair.restart(pair.authz)
     pair.wait_ready()
     ahead = change(pair, "POST", f"{ACME}/members", {"id": "member_two", "display_name": "Two"})

@@ -27,7 +27,7 @@ TEXTS = sorted(
     for file in REPOSITORY.glob(pattern)
 )
 NAMED = re.compile(r"(?<![\w.-])plystractl((?: [a-z][a-z-]*)+)")
-ORDINARY_WORDS = {"and", "finds", "is", "may", "of", "prints", "reads"}  # that follow the name in a sentence
+ORDINARY_WORDS = {"and", "finds", "is", "may", "of", "prints", "reads", "that"}  # that follow the name in a sentence
 
 
 def leaves(group=app, path=()):

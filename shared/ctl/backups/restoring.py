@@ -25,6 +25,7 @@ from shared.ctl.backups.manifest import AuditCheckpoint, Manifest
 from shared.ctl.backups.putting import compare, put, require_roles, with_database
 from shared.ctl.backups.verification import verify_backup
 from shared.ctl.backups.witness import SQL, Loss, ask_replaced, record_loss, require_acknowledged, witnesses_of
+from shared.ctl.maintenance import close
 from shared.migrations.bootstrap import Connection, create_database
 from shared.migrations.errors import UsageError
 from shared.migrations.findings import Finding
@@ -35,6 +36,7 @@ from shared.migrations.verify import verify
 _LONGEST: Final = 35
 _PATIENCE_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.05
+_NEXT: Final = "plystractl authz catch-up --from-audit, then plystractl maintenance off"
 
 
 class Wish(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,7 @@ class Restored(msgspec.Struct, frozen=True, kw_only=True):
     made_roles: list[str]
     migration_findings: list[Finding]
     witness: str | None
+    closed: bool  # maintenance is on, so authz changes nothing before it has caught up
 
 
 def restore(wish: Wish, *, now: datetime, progress: Progress) -> Restored:
@@ -89,11 +92,16 @@ def restore(wish: Wish, *, now: datetime, progress: Progress) -> Restored:
             require_acknowledged(losses, acknowledged=wish.acknowledge_loss)
         made_roles = require_roles(server, wish.service)
 
+        closed = False
+
         def fill(dsn: str) -> str | None:
+            nonlocal closed
             progress("restoring the dump")
             put(wish.folder, manifest, dsn, wish.programs)
             if faults := compare(manifest, dsn, progress):
                 raise BadBackup(faults)
+            if wish.service == "authz":
+                closed = close(dsn, f"restored from the backup of {manifest.created_at:%Y-%m-%d %H:%M:%SZ}: {_NEXT}")
             return record_loss(dsn, manifest, losses, wish.reason) if losses else None
 
         kept_as = event_id = None
@@ -114,6 +122,7 @@ def restore(wish: Wish, *, now: datetime, progress: Progress) -> Restored:
         made_roles=made_roles,
         migration_findings=verify(wish.service, wish.dsn),
         witness=witness,
+        closed=closed,
     )
 
 

@@ -54,6 +54,7 @@ class BackupRestored(Report, frozen=True, kw_only=True, tag="plystractl.backup.r
     loss_event_id: str | None
     made_roles: list[str]
     witness: str | None
+    closed: bool
     findings: list[dict[str, str]]
 
 
@@ -105,6 +106,7 @@ def nothing_restored(findings: list[dict[str, str]]) -> BackupRestored:
         loss_event_id=None,
         made_roles=[],
         witness=None,
+        closed=False,
         findings=findings,
     )
 
@@ -119,6 +121,7 @@ def describe_restored(path: Path, restored: Restored, exit_code: ExitCode) -> Ba
         loss_event_id=restored.loss_event_id,
         made_roles=restored.made_roles,
         witness=restored.witness,
+        closed=restored.closed,
         findings=[finding.describe() for finding in restored.migration_findings],
     )
 
