@@ -103,7 +103,10 @@ class OperatorSettings(Settings, frozen=True, kw_only=True):
     admin_key: Annotated[str | None, Meta(description="API key with every permission on both services")] = None
     caller_key: Annotated[str | None, Meta(description="API key that may check and explain")] = None
     auditor_key: Annotated[str | None, Meta(description="API key that may read the log")] = None
-    backup_dir: Annotated[str | None, Meta(description="folder in which `plystractl doctor` looks for backups")] = None
+    backup_dir: Annotated[
+        str | None,
+        Meta(description="folder of backups, for `backup create`, `doctor` and `upgrade`"),
+    ] = None
 
 
 PREFIXES: Final[dict[type[Settings], str]] = {

@@ -11,6 +11,7 @@ from cyclopts import App
 
 from shared.clock import utc_now
 from shared.ctl.backups.faults import BadBackup, RefusedByPolicy
+from shared.ctl.backups.folder import backup_folder
 from shared.ctl.backups.rehearsal import note_tested, rehearse
 from shared.ctl.backups.restoring import Restored, Wish
 from shared.ctl.backups.restoring import restore as restore_backup
@@ -30,14 +31,14 @@ from shared.ctl.backups.verification import verify_backup
 from shared.ctl.configuration import Which, chosen, is_production, load_operator_settings, owner_dsn
 from shared.ctl.console import ERR, OUT, Format, print_finding
 from shared.ctl.reports import print_report
-from shared.migrations.errors import ExitCode
+from shared.migrations.errors import ExitCode, UsageError
 
 app: Final = App(name="backup", help="Take, check, put back and rehearse backups of each service's database.")
 
 
 @app.command
 def create(
-    *, service: Which = "both", out: Path = Path("backups"), pg_bin: Path | None = None, format: Format = "human"
+    *, service: Which = "both", out: Path | None = None, pg_bin: Path | None = None, format: Format = "human"
 ) -> ExitCode:
     """Dump a service's database and describe it in a manifest, both as of one moment, while the service goes on.
 
@@ -47,16 +48,25 @@ def create(
         Whose database, named by PLYSTRA_AUTHZ_DSN and PLYSTRA_AUDIT_DSN. With both, authz comes first: audit is then
         never behind what authz takes for acknowledged.
     out
-        The folder that the backup's own folder is made in.
+        The folder that the backup's own folder is made in; PLYSTRA_BACKUP_DIR unless given.
     pg_bin
         The folder of pg_dump, of the server's major version or a newer one.
     format
         For people, or one JSON document.
     """
+    folder = backup_folder(out)
+    if folder is None:
+        raise UsageError(
+            "Neither --out nor PLYSTRA_BACKUP_DIR says where backups are kept.",
+            why="A backup in a folder of nobody's choice is one that nobody finds, or that is lost with the server.",
+            remedy="set PLYSTRA_BACKUP_DIR to a folder that outlives this machine, or name one by --out.",
+        )
     made = []
     for name in chosen(service):
         with _progress(name) as progress:
-            path, manifest = take_backup(name, owner_dsn(name), out, now=utc_now(), programs=pg_bin, progress=progress)
+            path, manifest = take_backup(
+                name, owner_dsn(name), folder, now=utc_now(), programs=pg_bin, progress=progress
+            )
         made.append(describe_backup(path, manifest))
         if format == "human":
             OUT.print(f"✓ {name}: {path} ({in_short(manifest)}).", style="green")

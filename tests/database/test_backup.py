@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from services.authz.seeding import load_example
 from shared.ctl.__main__ import main
 from shared.ctl.backups.faults import FAULTS, BadBackup
+from shared.ctl.backups.folder import newest_backup
 from shared.ctl.backups.manifest import DUMP, MANIFEST, TESTED, Producer, render, seal
 from shared.ctl.backups.rehearsal import read_tested
 from shared.ctl.backups.verification import read_manifest, verify_backup
@@ -203,6 +205,29 @@ def test_the_manifest_of_another_backup_is_found_out(backup: Path, example: Serv
     other = take(example, tmp_path / "other", monkeypatch)
     shutil.copy(other / MANIFEST, backup / MANIFEST)
     assert codes(backup)[0] in {"dump_altered", "dump_truncated", "dump_grown"}
+
+
+@pytest.mark.parametrize(
+    "what", [what for what, (_, code) in DAMAGES.items() if code not in {"dump_altered", "unexpected_file"}]
+)
+def test_what_is_damaged_is_no_newest_backup(backup: Path, made: Path, what: str):
+    assert newest_backup(backup.parent, "audit") is None
+    older = shutil.copytree(made, backup.parent / "authz-older")
+    rewrite(older, created_at=read_manifest(made).created_at - timedelta(days=1))
+    assert newest_backup(backup.parent, "authz") == read_manifest(made)
+    DAMAGES[what][0](backup)
+    assert newest_backup(backup.parent, "authz") == read_manifest(older)
+
+
+def test_without_a_folder_that_is_named_nothing_is_made(example, tmp_path, monkeypatch, capsys):
+    name(monkeypatch, example)
+    monkeypatch.chdir(tmp_path)
+    assert main(["backup", "create", "--service", "authz"]) == ExitCode.USAGE
+    assert "set PLYSTRA_BACKUP_DIR" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("PLYSTRA_BACKUP_DIR", str(tmp_path / "kept"))
+    assert main(["backup", "create", "--service", "authz"]) == 0
+    assert newest_backup(tmp_path / "kept", "authz") is not None
 
 
 def test_a_backup_of_the_other_service_is_refused(backup: Path):

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-import msgspec
 import pytest
 
 from shared.ctl.doctor import connectivity
 from shared.ctl.doctor.limits import Limits
 from tests.conftest import connect
+from tests.stack.backups import leave_backup
 from tests.stack.installation import World, ask
 from tests.stack.pair import session_of
 from tests.stack.process import stopped, wait_until
@@ -356,10 +356,9 @@ def the_disk_is_full(world: World) -> Iterator[None]:
 
 @fault("audit backup")
 def the_backup_is_old(world: World) -> Iterator[None]:
-    (manifest,) = world.backups.glob("audit-*/manifest.json")
-    document = msgspec.json.decode(manifest.read_bytes())
-    document["created_at"] = (datetime.now(UTC) - timedelta(hours=25)).isoformat()
-    manifest.write_bytes(msgspec.json.encode(document))
+    (young,) = world.backups.glob("audit-*")
+    shutil.rmtree(young)
+    leave_backup(world.backups, "audit", datetime.now(UTC) - timedelta(hours=25))
     yield
     world.back_up()
 

@@ -12,19 +12,13 @@ from typing import Final
 import msgspec
 from psycopg import conninfo
 
+from shared.ctl.backups.folder import newest_backup
 from shared.ctl.doctor.context import Context
 from shared.ctl.doctor.findings import Finding, NotApplicable
 from shared.embedded.place import RECORD, Place
 
 _LOCAL: Final = frozenset({"127.0.0.1", "localhost", "::1", ""})
 _TICK: Final = timedelta(seconds=1)  # the Date of an HTTP answer has whole seconds
-
-
-class Manifest(msgspec.Struct):
-    """What the doctor needs of a backup's manifest."""
-
-    service: str
-    created_at: datetime
 
 
 def look_at_database_clock(context: Context, service: str) -> Iterator[Finding]:
@@ -71,23 +65,13 @@ def look_at_backup(context: Context, service: str) -> Iterator[Finding]:
                 "Neither --backups nor PLYSTRA_BACKUP_DIR says where backups are, and this isn't production."
             )
         seen = "Neither --backups nor PLYSTRA_BACKUP_DIR says where backups are."
-    elif not (made := list(_backups(folder, service))):
-        seen = f"{folder} holds no backup of {service}."
-    elif (age := context.now() - max(made)) > timedelta(hours=context.backup_max_age_hours):
+    elif (newest := newest_backup(folder, service)) is None:
+        seen = f"{folder} holds no backup of {service} that is whole."
+    elif (age := context.now() - newest.created_at) > timedelta(hours=context.backup_max_age_hours):
         seen = f"The newest backup of {service} in {folder} is {age.total_seconds() / 3600:.1f} hours old."
     else:
         return
     yield Finding(seen=seen, why="What was recorded since then would be lost with the server.", next=command)
-
-
-def _backups(folder: Path, service: str) -> Iterator[datetime]:
-    for manifest in folder.glob(f"{service}-*/manifest.json"):
-        try:
-            made = msgspec.json.decode(manifest.read_bytes(), type=Manifest)
-        except (OSError, msgspec.MsgspecError, UnicodeError):
-            continue  # `backup verify` tells what is wrong with it; here it is no backup
-        if made.service == service:
-            yield made.created_at
 
 
 def _embedded_folder(context: Context, service: str) -> Path | None:

@@ -2,5 +2,5 @@
 
 Both commands only read. `plan` looks at databases, running services and backups and prints the sequence with what is done
 already ticked; `verify` looks at what has come of it. The sequence is data, in `steps.py`: the upgrade drill of the tests
-takes the same one. Open `looks.py` for what is looked at.
+takes the same one. Open `before.py` and `after.py` for what is looked at.
 """

@@ -9,12 +9,14 @@ from typing import Final
 import msgspec
 from cyclopts import App
 
-from shared.ctl.configuration import load_operator_settings, owner_dsn
+from shared.ctl.backups.folder import backup_folder
+from shared.ctl.configuration import owner_dsn
 from shared.ctl.console import OUT, Format
 from shared.ctl.reports import Report, print_report
-from shared.ctl.upgrade import looks
+from shared.ctl.upgrade import after, before
+from shared.ctl.upgrade.answers import running_version
 from shared.ctl.upgrade.looks import Line, State, take
-from shared.ctl.upgrade.steps import STEPS, Step, command_of
+from shared.ctl.upgrade.steps import command_of, steps
 from shared.migrations.bootstrap import SERVICES
 from shared.migrations.errors import ExitCode
 from shared.migrations.plan import Plan, make_plan
@@ -76,24 +78,24 @@ def plan(*, backups: Path | None = None, format: Format = "human") -> ExitCode:
     format
         For people, or one JSON document.
     """
-    folder = _folder(backups)
+    folder = backup_folder(backups)
     each = {
-        "release": looks.look_at_release,
-        "migrations": looks.look_at_pending,
-        "running": looks.look_at_running,
-        "outbox": looks.look_at_waiting,
-        "backup": looks.look_for_backup(folder),
+        "release": before.look_at_release,
+        "migrations": before.look_at_pending,
+        "running": before.look_at_running,
+        "outbox": before.look_at_waiting,
+        "backup": before.look_for_backup(folder),
     }
     lines = [line for service in SERVICES for name, look in each.items() for line in take(name, service, look)]
     exit_code = _exit_code(lines)
-    steps = _steps(lines, folder) if exit_code in (ExitCode.CLEAN, ExitCode.FINDINGS) else []
+    planned = _planned(lines, folder) if exit_code in (ExitCode.CLEAN, ExitCode.FINDINGS) else []
     if format == "json":
         print_report(
-            UpgradePlanReport(exit_code=int(exit_code), tool_version=SERVICE_VERSION, lines=lines, steps=steps)
+            UpgradePlanReport(exit_code=int(exit_code), tool_version=SERVICE_VERSION, lines=lines, steps=planned)
         )
         return exit_code
     _show(lines)
-    for number, step in enumerate(steps, start=1):
+    for number, step in enumerate(planned, start=1):
         OUT.print(f"{number:>3}. [{'x' if step.is_done else ' '}] {step.command}", end="")
         OUT.print(f"   ({step.does})" if step.command != step.does else "", style="dim")
     return exit_code
@@ -101,7 +103,9 @@ def plan(*, backups: Path | None = None, format: Format = "human") -> ExitCode:
 
 @app.command
 def verify(*, backups: Path | None = None, format: Format = "human") -> ExitCode:
-    """Look whether an upgrade has come out as it should: migrations, statements, services, rows; read-only.
+    """Look whether an upgrade has come out as it should: migrations, schema, statements, permission graph, services, rows.
+
+    It only reads.
 
     Parameters
     ----------
@@ -111,11 +115,13 @@ def verify(*, backups: Path | None = None, format: Format = "human") -> ExitCode
         For people, or one JSON document.
     """
     each = {
-        "release": looks.look_at_release,
-        "migrations": looks.look_at_ledger,
-        "statements": looks.look_at_statements,
-        "running": looks.look_at_answers,
-        "rows": looks.look_for_loss(_folder(backups)),
+        "release": before.look_at_release,
+        "migrations": after.look_at_ledger,
+        "schema": after.look_at_schema,
+        "statements": after.look_at_statements,
+        "projections": after.look_at_projections,
+        "running": after.look_at_answers,
+        "rows": after.look_for_loss(backup_folder(backups)),
     }
     lines = [line for service in SERVICES for name, look in each.items() for line in take(name, service, look)]
     exit_code = _exit_code(lines)
@@ -126,19 +132,14 @@ def verify(*, backups: Path | None = None, format: Format = "human") -> ExitCode
     return exit_code
 
 
-def _folder(backups: Path | None) -> Path | None:
-    named = load_operator_settings().backup_dir
-    return backups or (Path(named) if named else None)
-
-
 def _exit_code(lines: Sequence[Line]) -> ExitCode:
     return max(_CODES[line.state] for line in lines)
 
 
-def _steps(lines: Sequence[Line], folder: Path | None) -> list[PlannedStep]:
+def _planned(lines: Sequence[Line], folder: Path | None) -> list[PlannedStep]:
     """Return the steps, those ticked of which it shows that they are done."""
     plans = _plans()
-    maintenance = looks.is_in_maintenance()
+    maintenance = before.is_in_maintenance()
     is_migrated = not any(each.pending for each in plans)
     done = {
         "plan": True,
@@ -146,7 +147,7 @@ def _steps(lines: Sequence[Line], folder: Path | None) -> list[PlannedStep]:
         "maintenance on": maintenance is True,
         "migrate plan": is_migrated,
         "migrate up": is_migrated,
-        "start": is_migrated and all(looks.running_version(service) == SERVICE_VERSION for service in SERVICES),
+        "start": is_migrated and all(running_version(service) == SERVICE_VERSION for service in SERVICES),
     }
     digest = ",".join(each.digest for each in plans)
     values = {"backups": str(folder) if folder else "", "digest": digest, "reason": _REASON}
@@ -154,18 +155,12 @@ def _steps(lines: Sequence[Line], folder: Path | None) -> list[PlannedStep]:
         PlannedStep(
             name=step.name, command=command_of(step, **values), does=step.does, is_done=done.get(step.name, False)
         )
-        for step in STEPS
-        if _applies(step, knows_maintenance=maintenance is not None)
+        for step in steps(knows_maintenance=maintenance is not None)
     ]
 
 
 def _plans() -> list[Plan]:
     return [make_plan(service, owner_dsn(service))[0] for service in SERVICES]
-
-
-def _applies(step: Step, *, knows_maintenance: bool) -> bool:
-    """Tell whether a step can be taken: a release that knows no maintenance is stopped without."""
-    return knows_maintenance or step.name not in ("maintenance on", "maintenance off")
 
 
 def _show(lines: Sequence[Line]) -> None:
