@@ -129,7 +129,7 @@ def test_a_column_that_is_gone_is_named_with_the_line_of_each_statement_that_nee
     line = int(one.subject.partition(":")[2].partition(" ")[0])
     assert text[line - 1] == "-- name: record_events"
     assert "events_length" in one.seen
-    assert one.remedy.endswith("plystractl migrate verify --service authz")
+    assert one.remedy.endswith("plystractl schema check --service authz")
 
 
 @pytest.mark.parametrize(
@@ -203,6 +203,7 @@ def test_nothing_is_left_behind_by_a_check(authz_database):
 
 def test_the_command_prints_what_it_found_and_ends_with_1(authz_database, audit_database, monkeypatch, capsys):
     for database in (authz_database, audit_database):
+        monkeypatch.setenv(f"PLYSTRA_{database.service.upper()}_DSN", database.owner_dsn)
         monkeypatch.setenv(f"PLYSTRA_{database.service.upper()}_APP_DSN", database.app_dsn)
     assert main(["schema", "check", "--queries"]) == 0
     assert "✓ authz: all" in capsys.readouterr().out
