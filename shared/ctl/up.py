@@ -29,7 +29,7 @@ from shared.ctl.keys import local_keys, store_keys
 from shared.ctl.programs import Program, ProgramFailed
 from shared.ctl.questions import QUESTIONS, Answer, ask_all
 from shared.migrations.bootstrap import SERVICES
-from shared.migrations.errors import ExitCode, UsageError
+from shared.migrations.errors import ExitCode, OperatorError, UsageError
 from shared.migrations.runner import HasFindings, migrate_up
 from shared.migrations.verify import verify
 
@@ -132,7 +132,12 @@ class Pair:
         """Migrate and verify both databases, store the keys, and write dev.env."""
         for service in SERVICES:
             dsn = self._databases.owner[service]
-            applied = migrate_up(service, dsn)
+            try:
+                applied = migrate_up(service, dsn)
+            except OperatorError as error:
+                if isinstance(error.__cause__, Stopped):  # what was being applied is rolled back
+                    raise Stopped from error
+                raise
             if faults := verify(service, dsn):
                 raise HasFindings(faults)
             _say(f"{service}: {f'{len(applied)} migrations applied' if applied else 'nothing to migrate'}, verified")

@@ -25,7 +25,7 @@ OF_OTHERS: Final = {
     *("malformed_request", "head_too_large", "conflict", "internal_error", "not_ready", "shutting_down"),
     *("event_not_found", "event_conflict", "not_the_sequencer", "log_unavailable"),
     *("decision_not_recorded", "outbox_full", "facts_unavailable"),
-    *("database_unavailable", "revision_not_reached"),
+    *("database_unavailable", "revision_not_reached", "maintenance"),
 }
 # Rows of another Space, and what else the faults are about.
 STORED: Final[list[tuple[str, dict[str, Any]]]] = [

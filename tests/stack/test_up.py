@@ -136,7 +136,16 @@ def test_up_answers_serves_stops_in_order_and_goes_on_with_the_same_data(home, s
     assert stat.S_IMODE((home / "dev.env").stat().st_mode) == 0o600
     assert stat.S_IMODE((home / "secrets.json").stat().st_mode) == 0o600
     env = env_of(home)
-    names = {"AUTHZ_URL", "AUDIT_URL", "ADMIN_KEY", "CALLER_KEY", "AUDITOR_KEY", "AUTHZ_DSN", "AUDIT_DSN"}
+    names = {
+        "ENVIRONMENT",
+        "AUTHZ_URL",
+        "AUDIT_URL",
+        "ADMIN_KEY",
+        "CALLER_KEY",
+        "AUDITOR_KEY",
+        "AUTHZ_DSN",
+        "AUDIT_DSN",
+    }
     assert set(env) == {f"PLYSTRA_{name}" for name in names}
     assert len(re.findall(r"up-[0-9a-f]{16} ", first.text)) == 6
     ask_by_curl(home, first.text)
