@@ -31,6 +31,8 @@ def install_previous(service: str, owner_dsn: str, superuser_dsn: str) -> list[s
     """Bring an empty database to where the previous release left it, data and all; returns what was applied."""
     applied = migrate_up(service, owner_dsn, folder_of(service) / "migrations")
     with psycopg.connect(superuser_dsn) as connection:
+        # Its ledger had no such column; the runner that makes it here is today's.
+        connection.execute("alter table public._migration_ledger drop column schema_digest")
         connection.execute(psycopg.sql.SQL("set role {}").format(psycopg.sql.Identifier(Roles(service).owner)))
         if service == "audit":
             connection.execute("select audit.ensure_partition(0)")

@@ -66,6 +66,11 @@ def test_our_containers_are_confined_and_reachable_from_this_machine_alone():
     assert all(":" in service["image"] for name, service in SERVICES.items() if name not in OURS)
 
 
+def test_operators_find_backups_in_a_volume_that_outlives_their_container():
+    operator = SERVICES["operator"]
+    assert f"backups:{operator['environment']['PLYSTRA_BACKUP_DIR']}" in operator["volumes"]
+
+
 def test_containers_get_the_time_that_their_services_may_take_to_stop():
     drain = AuthzSettings(app_dsn="").drain_seconds
     for name in ("authz", "audit"):
