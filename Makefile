@@ -4,8 +4,10 @@
 #   make demo    the same, ends with 0 when all six questions are answered and recorded as expected
 #   make reset   deletes what `make up` made: data, keys, logs       (HOME_DIR)
 #   make test    everything from lint to the stack test             (PYTEST_ARGS)
-#   make release-check  everything that docs/release-checklist.md asks of a release
+#   make lock    every lock file anew, after a migration or a statement has changed
 #   make bench   the figures of docs/performance.md; `python -m benchmarks worlds --full` takes those of the largest world
+#   make bench-drift    how many of several hundred changes to a schema are found, beside pg_dump's text
+#   make release-check  everything that docs/release-checklist.md asks of a release
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
