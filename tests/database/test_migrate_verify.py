@@ -190,4 +190,4 @@ def test_every_fault_says_why_it_matters_and_what_to_do():
     for code, (why, remedy) in FAULTS.items():
         assert why.endswith("."), code
         assert remedy.endswith((".", "{service}", "{service}/{subject}")), code
-        assert re.search(r"plystractl migrate|git restore|^(Move|Save|Correct|Take|Give|Write|Run) ", remedy), code
+        assert re.search(r"plystractl migrate|git restore|^(Move|Save|Correct|Take|Give|Write|Run|See) ", remedy), code
