@@ -82,6 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _broken_off(error: psycopg.Error) -> OperatorError:
     """Return what to say when the database cut a command short: it went away, ran out of time or of space, or refused."""
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return UsageError(
+            f"The database's user may not do this: {str(error).strip()}.",
+            why="The command needs that right; what wasn't committed by then is undone.",
+            remedy="name a user who has it, by --server where the command takes one or else in the DSN.",
+        )
     return Unreachable(
         f"The database broke the command off: {str(error).strip() or type(error).__name__}",
         why="What wasn't committed by then is undone; what the command would have found remains unknown.",

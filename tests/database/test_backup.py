@@ -301,6 +301,12 @@ def test_a_database_that_a_restore_did_not_make_is_not_dropped_by_it(backup: Pat
     assert rows(authz_database, "select count(*) from authz.event") == [(0,)]
 
 
+def test_who_may_not_create_databases_for_a_rehearsal_is_told_so(backup: Path, authz_database, capsys):
+    arguments = ["backup", "restore-test", str(backup), "--server", authz_database.app_dsn]
+    assert main(arguments) == ExitCode.USAGE
+    assert "may not do this: permission denied to create database" in capsys.readouterr().err
+
+
 def test_only_one_restore_of_a_database_runs_at_a_time(backup: Path, authz_database, monkeypatch):
     with connect(authz_database.server.superuser_dsn) as other:
         other.execute("select pg_advisory_lock(hashtextextended('plystra.restore ' || %s, 0))", [authz_database.name])
