@@ -85,3 +85,10 @@ def test_a_database_without_an_encoding_can_be_migrated_and_compared(capsys, mon
             assert "encoding" in differing
         finally:
             connection.execute("drop database unencoded with (force)")
+
+
+def test_a_password_in_the_url_of_a_service_is_not_printed(capsys, monkeypatch, configured):
+    monkeypatch.setenv("PLYSTRA_AUTHZ_URL", "http://somebody:hidden@127.0.0.1:1")
+    _, document = run(capsys, "doctor")
+    assert "authz doesn't answer at http://127.0.0.1:1" in json.dumps(document)
+    assert "hidden" not in json.dumps(document)
