@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from benchmarks.drift.mutation import Mutation
+from benchmarks.drift.mutations_hidden import HIDDEN
 from benchmarks.drift.mutations_tables import COLUMNS, CONSTRAINTS, INDEXES, TABLES
 
 
@@ -351,4 +352,5 @@ OF_SERVICES: Final = (
     *PRIVILEGES,
     *OTHERS,
     *CLUSTER,
+    *HIDDEN,
 )

@@ -20,6 +20,7 @@ from shared.catalogue.making_relations import (
 from shared.catalogue.model import OF, kind_of, name_of
 from shared.catalogue.words import (
     ALTER,
+    LATE,
     STATE,
     Objects,
     Step,
@@ -290,6 +291,9 @@ class Change:
                 return [f"alter extension {self.name} update to {literal(self.value)}"]
             case "schema":
                 return [f"alter extension {self.name} set schema {self.value}"]
+            case "added":
+                # Before anything is dropped: as a member it can't be, or the extension would take it along.
+                return [(-LATE, f"alter extension {self.name} drop {self.member}")]
         return []
 
     def _server(self) -> list[str] | None:
@@ -318,7 +322,19 @@ class Change:
                 return [f"alter database :database connection limit {-1 if self.value is None else self.value}"]
             case "is_template":
                 return [f"alter database :database is_template {'true' if self.value else 'false'}"]
+            case "system_objects":
+                return [self._take_from_everybody()]
         return ["-- the encoding of a database can't be changed: restore a dump into one that has the expected one"]
+
+    def _take_from_everybody(self) -> str:
+        kind, _, name = self.member.partition(" ")
+        if self.member.startswith("table column "):
+            table, _, column = name.removeprefix("column ").rpartition(".")
+            return (
+                f"revoke {', '.join(f'{one} ({column})' for one in self.live_value.split(', '))} on {table} from public"
+            )
+        word = kind if kind in {"function", "schema"} else "table"
+        return f"revoke {self.live_value} on {word} {self.member.rpartition(' ')[2] if word == 'table' else name} from public"
 
     def _settings(self) -> list[str]:
         return [setting_statement(self.name, self.member, self.value)]
@@ -366,6 +382,10 @@ def drop(objects: Objects, key: str) -> list[Step]:
         return [(rank + needed, f"alter {table} {table_of(key, found)} drop constraint {own_name(key)}")]
     if kind in {"trigger", "rule", "policy"}:
         return [(rank, f"drop {target(key, found)}")]
+    if kind == "extension":
+        # What somebody added to it, such as a table with all its rows, mustn't go with it.
+        added = [(-LATE, f"alter extension {name} drop {member}") for member in found.get("added", {})]
+        return [*added, (rank, f"drop extension {name}")]
     if kind == "subscription":
         return [
             (rank, f"alter subscription {name} disable"),

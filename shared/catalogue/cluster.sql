@@ -1,18 +1,43 @@
 -- What belongs to the whole database or cluster, and what any object may have: privileges, comments, labels.
 
 -- name: identify
--- Returns the major version, the name of the first superuser, which each cluster chooses, and the address of this database.
+-- Returns the major version, the name of the first superuser, which each cluster chooses, the address of this database and
+-- the class of extensions.
 select
     current_setting('server_version_num')::integer / 10000,
     pg_get_userbyid(10),
     (select oid from pg_database where datname = current_database()),
-    'pg_database'::regclass::oid;
+    'pg_database'::regclass::oid,
+    'pg_extension'::regclass::oid;
 
 -- name: read_members
--- Returns the addresses of what belongs to an extension, and of what a type brings with it; of languages it may matter.
-select classid, objid from pg_depend
-where (deptype = 'e' and classid <> 'pg_language'::regclass)
-    or (deptype = 'i' and classid in ('pg_proc'::regclass, 'pg_cast'::regclass));
+-- Returns the addresses of what a type brings with it and of what belongs to an extension; of languages it may matter.
+-- Tables, and what lies in another schema than the extension, come with its address and a name: somebody may have added
+-- them, and that must hide nothing.
+select d.classid, d.objid, null, null from pg_depend d
+where d.deptype = 'i' and d.classid in ('pg_proc'::regclass, 'pg_cast'::regclass)
+union all
+select
+    d.classid, d.objid,
+    case when table_.oid is not null or member.home <> schema.nspname then extension.oid end,
+    member.type || ' ' || member.identity
+from pg_depend d
+join pg_extension extension on d.refclassid = 'pg_extension'::regclass and extension.oid = d.refobjid
+join pg_namespace schema on schema.oid = extension.extnamespace
+cross join lateral (
+    select what.type, what.identity, coalesce(
+        what.schema, case when extension.extname = 'plpgsql' then '' else schema.nspname end
+    ) as home
+    from pg_identify_object(d.classid, d.objid, 0) what
+) member
+left join pg_class table_ on d.classid = 'pg_class'::regclass and table_.oid = d.objid and table_.relkind in ('r', 'p')
+where d.deptype = 'e' and d.classid <> 'pg_language'::regclass
+    -- The types of a table's rows and of arrays go with what they are of.
+    and not exists (
+        select from pg_type type where d.classid = 'pg_type'::regclass and type.oid = d.objid and (
+            type.typrelid <> 0 or exists (select from pg_type element where element.typarray = type.oid)
+        )
+    );
 
 -- name: read_database
 -- Returns this database under a name of no account; its collation is the operator's choice.
@@ -21,7 +46,31 @@ select
     jsonb_build_object(
         'encoding', pg_encoding_to_char(database.encoding),
         'is_template', nullif(database.datistemplate, false),
-        'connection_limit', nullif(database.datconnlimit, -1)
+        'connection_limit', nullif(database.datconnlimit, -1),
+        -- What everybody may do with PostgreSQL's own objects beyond what they were made with; to allow less is no drift.
+        'system_objects', (
+            select jsonb_object_agg(what.type || ' ' || what.identity, lower(more.privileges)) from (
+                select own.class, own.oid, own.subid, string_agg(now.privilege_type, ', ' order by now.privilege_type)
+                    as privileges
+                from (
+                    select 'pg_proc'::regclass as class, oid, 0 as subid, proacl as acl from pg_proc
+                    union all
+                    select 'pg_class'::regclass, oid, 0, relacl from pg_class
+                    union all
+                    select 'pg_class'::regclass, attrelid, attnum, attacl from pg_attribute
+                    union all
+                    select 'pg_namespace'::regclass, oid, 0, nspacl from pg_namespace where nspname <> 'public'
+                ) own
+                cross join aclexplode(own.acl) now
+                where own.oid < 16384 and now.grantee = 0 and not exists (
+                    select from pg_init_privs init cross join aclexplode(init.initprivs) given
+                    where init.classoid = own.class and init.objoid = own.oid and init.objsubid = own.subid
+                        and given.grantee = 0 and given.privilege_type = now.privilege_type
+                )
+                group by own.class, own.oid, own.subid
+            ) more cross join pg_identify_object(more.class, more.oid, more.subid) what
+            where coalesce(what.schema, what.name) = 'pg_catalog'
+        )
     )
 from pg_database database
 where database.datname = current_database();

@@ -48,7 +48,9 @@ def restore_script(found: Iterable[Difference]) -> str:
     statements = [statement for _, statement in sorted(steps, key=lambda step: step[0])]
     if not statements:
         return ""
-    head = ["set search_path = '';", "set check_function_bodies = off;"]
+    # The database itself may have been made read-only; which of the first two counts depends on who runs the script.
+    head = ["set transaction_read_only = off;", "set default_transaction_read_only = off;"]
+    head += ["set search_path = '';", "set check_function_bodies = off;"]
     return "\n".join([*head, *(f"{statement};" for statement in statements), "reset search_path;"]) + "\n"
 
 

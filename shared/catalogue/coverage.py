@@ -227,7 +227,7 @@ NOT_COVERED: Final[dict[str, str]] = {
 # Catalogues that are left out as a whole.
 CATALOGUES_NOT_COVERED: Final[dict[str, str]] = {
     "pg_depend": "read for what is owned by or belongs to what",
-    "pg_init_privs": "what extensions grant, by their version",
+    "pg_init_privs": "read for what everybody may do with PostgreSQL's own objects from the start",
     "pg_largeobject": "rows",
     "pg_largeobject_metadata": "rows",
     "pg_replication_origin": "replication's state, set up by whoever replicates",

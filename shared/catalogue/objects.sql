@@ -15,7 +15,7 @@ select
 from pg_extension extension;
 
 -- name: read_routines
--- Returns functions, procedures and aggregates.
+-- Returns functions, procedures and aggregates, those that somebody added to PostgreSQL's own schemas among them.
 select
     'pg_proc'::regclass::oid,
     routine.oid,
@@ -71,7 +71,7 @@ from pg_proc routine
 join pg_namespace schema on schema.oid = routine.pronamespace
 join pg_language language on language.oid = routine.prolang
 left join pg_aggregate aggregate on aggregate.aggfnoid = routine.oid
-where schema.nspname <> 'information_schema' and schema.nspname !~ '^pg_';
+where (schema.nspname !~ '^(pg_|information_schema$)' or routine.oid >= 16384 and schema.nspname !~ '^pg_(toast|temp)');
 
 -- name: read_types
 -- Returns domains, enums, ranges and base types; composite types are relations, and arrays go with their elements.
@@ -119,7 +119,7 @@ join pg_namespace schema on schema.oid = type.typnamespace
 left join pg_type base on base.oid = type.typbasetype
 left join pg_range range on range.rngtypid = type.oid
 where type.typtype in ('d', 'e', 'r', 'b', 'p')
-    and schema.nspname <> 'information_schema' and schema.nspname !~ '^pg_'
+    and (schema.nspname !~ '^(pg_|information_schema$)' or type.oid >= 16384 and schema.nspname !~ '^pg_(toast|temp)')
     and not exists (select from pg_type element where element.typarray = type.oid);
 
 -- name: read_collations
@@ -159,7 +159,7 @@ select
     )
 from pg_operator operator
 join pg_namespace schema on schema.oid = operator.oprnamespace
-where schema.nspname <> 'information_schema' and schema.nspname !~ '^pg_';
+where (schema.nspname !~ '^(pg_|information_schema$)' or operator.oid >= 16384 and schema.nspname !~ '^pg_(toast|temp)');
 
 -- name: read_operator_families
 -- Returns operator families with what is loose in them, which no class of theirs brings.

@@ -14,7 +14,7 @@ from shared.catalogue.model import MADE_BY, maker_of
 
 Objects = Mapping[str, Mapping[str, Any]]
 
-_NUMBERED: Final = re.compile(r"table (?P<name>\S+)_(?P<number>[0-9]{6,})")
+_NUMBERED: Final = re.compile(r"table (?P<name>\S+)_(?P<number>[0-9]{6}|[1-9][0-9]{6,})")
 _BOUND: Final = re.compile(r"FOR VALUES FROM \('?(?P<low>[0-9]+)'?\) TO \('?(?P<high>[0-9]+)'?\)")
 
 

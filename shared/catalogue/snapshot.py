@@ -31,6 +31,7 @@ _SESSION: Final = {
     "intervalstyle": "postgres",
     "timezone": "UTC",
     "bytea_output": "hex",
+    "standard_conforming_strings": "on",
     "extra_float_digits": "1",
     "lc_monetary": "C",
     "xmlbinary": "base64",
@@ -66,7 +67,7 @@ def _read_evenly(connection: Connection, service: str) -> Catalogue:
 
 
 def _read(connection: Connection, service: str) -> Catalogue:
-    major, superuser, database_oid, database_class = _rows(connection, CLUSTER["identify"])[0]
+    major, superuser, database_oid, database_class, extension_class = _rows(connection, CLUSTER["identify"])[0]
     roles = {role: f"{service}_{role}" for role in ("owner", "migrator", "app", "reader")}
     rows = [row for query in READERS.values() for row in _rows(connection, query)]
     rows += _rows(connection, CLUSTER["read_database"])
@@ -74,11 +75,12 @@ def _read(connection: Connection, service: str) -> Catalogue:
         rows += _rows(connection, CLUSTER[name], roles)
     rows += _rows(connection, CLUSTER["read_default_privileges"])
 
-    members = {(class_, oid) for class_, oid in _rows(connection, CLUSTER["read_members"])}
+    members = _rows(connection, CLUSTER["read_members"])
+    hidden = {(class_, oid) for class_, oid, extension, _ in members if extension is None}
     objects: dict[str, dict[str, Any]] = {}
     by_address: dict[Address, dict[str, Any]] = {}
     for class_, oid, subid, key, of, owner, attributes in rows:
-        if (class_, oid) in members:
+        if (class_, oid) in hidden:
             continue
         found = {name: _evened(name, value) for name, value in attributes.items() if value is not None}
         if owner is not None:
@@ -86,6 +88,10 @@ def _read(connection: Connection, service: str) -> Catalogue:
         if of is not None:
             found[OF] = of
         objects[key] = by_address[class_, oid, subid] = found
+    for _, _, extension, name in members:
+        if extension is not None and (found_ := by_address.get((extension_class, extension, 0))) is not None:
+            found_.setdefault("added", {})[name] = "a member"
+    _drop_parts_of_members(objects)
     for class_, oid, subid, grantee, privileges, is_all in _rows(connection, CLUSTER["read_privileges"]):
         if (found_ := by_address.get((class_, oid, subid))) is not None:
             name = SUPERUSER if grantee == superuser else grantee
@@ -99,6 +105,13 @@ def _read(connection: Connection, service: str) -> Catalogue:
     _even_out_adoption(objects, by_address[database_class, database_oid, 0], roles["owner"])
     mark_made_by_data(objects, service)
     return Catalogue(postgres_major=major, objects=dict(sorted(objects.items())))
+
+
+def _drop_parts_of_members(objects: dict[str, dict[str, Any]]) -> None:
+    """Leave out what is a part of something that belongs to an extension, as the constraints of its tables are."""
+    while parts := [key for key, found in objects.items() if OF in found and found[OF] not in objects]:
+        for key in parts:
+            del objects[key]
 
 
 def _even_out_adoption(objects: dict[str, dict[str, Any]], database: dict[str, Any], owner: str) -> None:

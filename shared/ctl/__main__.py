@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from cyclopts import App
+import psycopg
+from cyclopts import App, CycloptsError
 
 from shared.ctl import authz, backup, credential, importing, maintenance, migrate, openapi, policy, reset, schema, up
 from shared.ctl.console import print_error
@@ -16,7 +17,7 @@ from shared.ctl.reports import print_error_report, wants_json
 from shared.ctl.smoke.command import smoke
 from shared.ctl.templates import command as templates
 from shared.ctl.upgrade.command import app as upgrade
-from shared.migrations.errors import ExitCode, OperatorError
+from shared.migrations.errors import ExitCode, OperatorError, Unreachable, UsageError
 from shared.release import SERVICE_VERSION
 
 _CODES: Final = """\
@@ -65,12 +66,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default this process's own, and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        return int(app(arguments))
+        return int(app(arguments, exit_on_error=False))
+    except CycloptsError as error:  # which has been printed
+        failed: OperatorError = UsageError(str(error), why="Nothing was done.", remedy="plystractl --help")
     except OperatorError as error:
-        print_error(error)
-        if wants_json(arguments):
-            print_error_report(error)
-        return int(error.exit_code)
+        failed = error
+        print_error(failed)
+    except psycopg.Error as error:
+        failed = _broken_off(error)
+        print_error(failed)
+    if wants_json(arguments):
+        print_error_report(failed)
+    return int(failed.exit_code)
+
+
+def _broken_off(error: psycopg.Error) -> OperatorError:
+    """Return what to say when the database cut a command short: it went away, ran out of time or of space, or refused."""
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return UsageError(
+            f"The database's user may not do this: {str(error).strip()}.",
+            why="The command needs that right; what wasn't committed by then is undone.",
+            remedy="name a user who has it, by --server where the command takes one or else in the DSN.",
+        )
+    return Unreachable(
+        f"The database broke the command off: {str(error).strip() or type(error).__name__}",
+        why="What wasn't committed by then is undone; what the command would have found remains unknown.",
+        remedy="remove the cause (timeouts set on the role or the database, a restart, a full disk), then: plystractl doctor",
+    )
 
 
 if __name__ == "__main__":

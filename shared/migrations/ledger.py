@@ -48,12 +48,17 @@ class Bookkeeping(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def connect(dsn: str, command: str, *, read_only: bool) -> Connection:
-    """Open a connection in autocommit, named `plystractl <command>`; a read-only one can't write by accident."""
+    """Open a connection in autocommit, named `plystractl <command>`; a read-only one can't write by accident.
+
+    Whatever the environment and the database say, texts come as UTF-8 and times in a form that can be read.
+    """
     options = "-c default_transaction_read_only=on" if read_only else ""
+    name = f"plystractl {command}"
     try:
-        return psycopg.connect(
-            dsn, autocommit=True, application_name=f"plystractl {command}", options=options, connect_timeout=10
+        connection = psycopg.connect(
+            dsn, autocommit=True, application_name=name, options=options, connect_timeout=10, client_encoding="UTF8"
         )
+        connection.execute("set datestyle = 'ISO, YMD'")
     except psycopg.ProgrammingError as error:
         raise UsageError(
             f"The DSN isn't one: {str(error).strip()}.",
@@ -66,6 +71,7 @@ def connect(dsn: str, command: str, *, read_only: bool) -> Connection:
             why="Nothing was read and nothing was changed.",
             remedy="check that the server runs and that host, port, user and password of the DSN are right.",
         ) from error
+    return connection
 
 
 def describe(dsn: str) -> str:

@@ -55,7 +55,29 @@ def check_schema(service: str, connection: Connection, folder: Path | None = Non
             why="Whether the schema is as expected remains unknown.",
             remedy="connect as a role that may read PostgreSQL's catalogue, such as a member of the reader.",
         ) from error
-    return compare_schema(lock, books, live)
+    found = compare_schema(lock, books, live)
+    _require_bookkeeping(service, books, live)
+    return found
+
+
+def _require_bookkeeping(service: str, books: Bookkeeping, live: Catalogue) -> None:
+    """Raise `CannotCompare` where the bookkeeping can't say what is applied.
+
+    What it has lost would seem to be unexpected, and the SQL that takes that away would take all rows along.
+    """
+    if interrupted := [row.id for row in books.ledger.values() if row.state != "applied"]:
+        found, next_ = f"{interrupted[0]} was begun, and its end never recorded.", "migrate repair"
+    elif unrecorded := sorted(books.marks - books.ledger.keys()):
+        found, next_ = f"{unrecorded[0]} is applied by yoyo's table, and the ledger doesn't have it.", "migrate verify"
+    elif not books.ledger and any(key.startswith(f"table {service}.") for key in live.objects):
+        found, next_ = f"There are tables of {service}, and no migration is recorded.", "migrate verify"
+    else:
+        return
+    raise CannotCompare(
+        found,
+        why="Without knowing what is applied there is no telling what is expected; nothing here is to be dropped.",
+        remedy=f"plystractl {next_} --service {service}",
+    )
 
 
 def verify_schema(service: str, dsn: str, folder: Path | None = None) -> list[Finding]:

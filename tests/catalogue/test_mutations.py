@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 
 from benchmarks.drift.mutations import OF_SERVICES
 from benchmarks.drift.mutations_fixture import OF_FIXTURE
 from benchmarks.drift.no_ops import NO_OPS
+from shared.catalogue.compare import differences
 from shared.catalogue.model import kind_of
+from shared.catalogue.snapshot import snapshot
 
 ALL = (*OF_SERVICES, *OF_FIXTURE)
 
@@ -24,6 +27,17 @@ def test_a_mutation_is_named_and_undone(laboratory, mutation):
 @pytest.mark.parametrize("no_op", NO_OPS, ids=lambda one: one.name)
 def test_what_changes_nothing_is_not_named(laboratory, no_op):
     assert [str(one) for one in laboratory.try_no_op(no_op)] == []
+
+
+@pytest.mark.parametrize(
+    "setting", ["standard_conforming_strings=off", "quote_all_identifiers=on", "bytea_output=escape"]
+)
+def test_how_a_session_writes_texts_makes_no_difference(laboratory, setting):
+    with (
+        laboratory.copy("authz") as database,
+        psycopg.connect(laboratory.dsn(database), autocommit=True, options=f"-c {setting}") as connection,
+    ):
+        assert [str(one) for one in differences(laboratory.expected["authz"], snapshot(connection, "authz"))] == []
 
 
 def test_the_list_is_as_long_and_as_wide_as_it_claims():

@@ -53,6 +53,28 @@ def test_a_migrated_database_is_as_expected_to_whoever_may_connect(operate, auth
         assert f"✓ {service}: the schema is as after {read_schema_lock(default_folder(service)).ids[-1]}." in text
 
 
+_LAST = "(select max(ordinal) from public._migration_ledger)"
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        "drop table public._migration_ledger",
+        "delete from public._migration_ledger",
+        f"delete from public._migration_ledger where ordinal = {_LAST}",
+        "drop table public._migration_ledger, public._yoyo_migration",
+        f"update public._migration_ledger set state = 'started', applied_at = null where ordinal = {_LAST}",
+    ],
+)
+def test_where_the_bookkeeping_is_lost_no_sql_drops_what_it_recorded(operate, authz_database, loss):
+    execute(authz_database, loss)
+    for options in ([], ["--sql"]):
+        code, text = operate("schema", "check", "--service", "authz", *options, authz=authz_database.owner_dsn)
+        assert code == 8, text
+        assert "drop table" not in text
+        assert "next: plystractl migrate" in text
+
+
 def test_drift_is_named_with_object_attribute_and_the_sql_that_undoes_it(operate, authz_database):
     execute(authz_database, "alter table authz.event disable trigger event_is_insert_only")
     code, text = operate("schema", "check", "--service", "authz", authz=authz_database.reader_dsn)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import psycopg
 import pytest
+from psycopg import sql
 
 from services.authz.seeding import load_example
 from shared.ctl.__main__ import main
@@ -24,6 +26,7 @@ from shared.ctl.backups.verification import read_manifest, verify_backup
 from shared.ctl.backups.witness import missing_events
 from shared.embedded.server import EmbeddedPostgres
 from shared.merkle import EMPTY_ROOT, tree_hash
+from shared.migrations.bootstrap import create_database
 from shared.migrations.errors import ExitCode
 from tests.audit_events import decision, read
 from tests.conftest import ServiceDatabase, connect, fresh_database
@@ -288,6 +291,67 @@ def test_replaced_it_is_as_it_was_dumped_and_the_old_one_is_kept(backup: Path, a
     assert main(["authz", "verify-projections"]) == 0
     (kept,) = drop_kept(authz_database)
     assert "_before_" in kept
+
+
+@pytest.mark.parametrize("long_name", ["ü" * 31 + "x", "ü" * 31, "x" * 63])
+def test_a_database_with_the_longest_name_is_replaced_and_kept(
+    backup: Path, server, template_of, monkeypatch, long_name
+):
+    # PostgreSQL cuts a name after 63 bytes: what is made beside it must not come out as the name itself.
+    database = ServiceDatabase("authz", long_name, server)
+    with connect(server.superuser_dsn) as admin:
+        create_database(admin, "authz", long_name, template=template_of("authz"))
+        before = admin.execute("select oid from pg_database where datname = %s", [long_name]).fetchone()
+        try:
+            assert restore(backup, database, monkeypatch, "--replace") == 0
+            kept = admin.execute("select datname from pg_database where oid = %s", before).fetchone()
+            assert kept is not None
+            assert re.fullmatch(r".+_before_\d{8}T\d{6}_[0-9a-f]{6}", kept[0])
+            assert rows(database, "select max(revision) from authz.event") == [(36,)]
+            admin.execute(sql.SQL("drop database {}").format(sql.Identifier(kept[0])))
+        finally:
+            admin.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(long_name)))
+
+
+def test_a_database_that_a_restore_did_not_make_is_not_dropped_by_it(backup: Path, authz_database, monkeypatch):
+    # Two restores within one second, or one after another that was killed.
+    monkeypatch.setattr("shared.ctl.backups.restoring.token_hex", lambda _: "abcdef")
+    monkeypatch.setattr("shared.ctl.backup.utc_now", lambda: datetime(2024, 1, 1, tzinfo=UTC))
+    other = f"{authz_database.name}_restoring_20240101T000000_abcdef"
+    with connect(authz_database.server.superuser_dsn) as admin:
+        admin.execute(sql.SQL("create database {}").format(sql.Identifier(other)))
+        assert restore(backup, authz_database, monkeypatch, "--replace") == ExitCode.BUSY
+        assert drop_kept(authz_database) == [other]
+    assert rows(authz_database, "select count(*) from authz.event") == [(0,)]
+
+
+def test_who_may_not_create_databases_for_a_rehearsal_is_told_so(backup: Path, authz_database, capsys):
+    arguments = ["backup", "restore-test", str(backup), "--server", authz_database.app_dsn]
+    assert main(arguments) == ExitCode.USAGE
+    assert "may not do this: permission denied to create database" in capsys.readouterr().err
+
+
+def test_only_one_restore_of_a_database_runs_at_a_time(backup: Path, authz_database, monkeypatch):
+    with connect(authz_database.server.superuser_dsn) as other:
+        other.execute("select pg_advisory_lock(hashtextextended('plystra.restore ' || %s, 0))", [authz_database.name])
+        assert restore(backup, authz_database, monkeypatch, "--replace") == ExitCode.BUSY
+    assert drop_kept(authz_database) == []
+
+
+def test_the_database_of_the_other_service_is_never_replaced(backup: Path, audit_database, monkeypatch):
+    monkeypatch.setenv("PLYSTRA_AUTHZ_DSN", audit_database.owner_dsn)
+    server = ["--server", audit_database.server.superuser_dsn]
+    arguments = ["backup", "restore", str(backup), "--service", "authz", "--replace", "--yes", *server]
+    assert main(arguments) == ExitCode.USAGE
+    assert rows(audit_database, "select count(*) from audit.entry") == [(0,)]
+    assert drop_kept(audit_database) == []
+
+
+def test_two_backups_of_one_second_are_one_backup_and_one_refusal(example: ServiceDatabase, tmp_path, monkeypatch):
+    monkeypatch.setattr("shared.ctl.backup.utc_now", lambda: datetime(2024, 1, 1, tzinfo=UTC))
+    first = take(example, tmp_path, monkeypatch)
+    assert main(["backup", "create", "--service", "authz", "--out", str(tmp_path)]) == ExitCode.USAGE
+    assert list(tmp_path.iterdir()) == [first]
 
 
 def test_an_empty_database_takes_a_backup_without_the_right_to_create_one(backup: Path, empty_database, monkeypatch):

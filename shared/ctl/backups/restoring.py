@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Final
 
 import msgspec
@@ -26,14 +27,14 @@ from shared.ctl.backups.putting import compare, put, require_roles, with_databas
 from shared.ctl.backups.verification import verify_backup
 from shared.ctl.backups.witness import SQL, Loss, ask_replaced, record_loss, require_acknowledged, witnesses_of
 from shared.ctl.maintenance import close
-from shared.migrations.bootstrap import Connection, create_database
-from shared.migrations.errors import UsageError
+from shared.migrations.bootstrap import SERVICES, Connection, create_database
+from shared.migrations.errors import Busy, UsageError
 from shared.migrations.findings import Finding
 from shared.migrations.ledger import connect
 from shared.migrations.verify import verify
 
-# A name in PostgreSQL has 63 bytes; what is made of one must stay one of its own.
-_LONGEST: Final = 35
+# PostgreSQL cuts a name after 63 bytes; what is made of one must not come out as the name itself.
+_LONGEST: Final = 63
 _PATIENCE_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.05
 _NEXT: Final = "plystractl authz catch-up --from-audit, then plystractl maintenance off"
@@ -82,6 +83,7 @@ def restore(wish: Wish, *, now: datetime, progress: Progress) -> Restored:
     with connect(wish.maintenance_dsn, "backup restore", read_only=False) as server:
         exists = _asks(server, "database_exists", name=wish.database)
         may_create = _asks(server, "may_create_databases")
+        _require_only_one(server, wish.database)
         _require_alone(server, wish.database)
         is_occupied, losses = _look(wish, manifest) if exists else (False, [])
         _permit(wish, exists=exists, may_create=may_create, is_occupied=is_occupied)
@@ -106,11 +108,11 @@ def restore(wish: Wish, *, now: datetime, progress: Progress) -> Restored:
 
         kept_as = event_id = None
         if may_create:
-            stamp = f"{now:%Y%m%dT%H%M%S}"
-            beside = f"{wish.database[:_LONGEST]}_restoring_{stamp}"
+            stamp = f"{now:%Y%m%dT%H%M%S}_{token_hex(3)}"
+            beside = _beside(wish.database, f"_restoring_{stamp}")
             with _made(server, wish.service, beside):
                 event_id = fill(with_database(wish.maintenance_dsn, beside))
-                kept_as = f"{wish.database[:_LONGEST]}_before_{stamp}" if exists else None
+                kept_as = _beside(wish.database, f"_before_{stamp}") if exists else None
                 _swap(server, wish.database, beside, kept_as)
         else:
             event_id = fill(wish.dsn)
@@ -129,11 +131,26 @@ def restore(wish: Wish, *, now: datetime, progress: Progress) -> Restored:
 def _look(wish: Wish, manifest: Manifest) -> tuple[bool, list[Loss]]:
     """Tell whether the database that is there holds anything, and whether it knows of more than the backup."""
     with connect(with_database(wish.maintenance_dsn, wish.database), "backup restore", read_only=True) as connection:
+        _require_own(wish, connection)
         is_occupied = connection.execute(CONTENTS["list_tables"]).fetchone() is not None
         loss = None
         if isinstance(manifest.contents.checkpoint, AuditCheckpoint):
             loss = ask_replaced(manifest.contents.checkpoint, connection)
     return is_occupied, [] if loss is None else [loss]
+
+
+def _require_own(wish: Wish, connection: Connection) -> None:
+    """Raise when the database that is there is another service's, or the one that databases are renamed from."""
+    theirs = {name for (name,) in connection.execute(SQL["list_schemas"])} & (set(SERVICES) - {wish.service})
+    is_maintenance = psycopg.conninfo.conninfo_to_dict(wish.maintenance_dsn).get("dbname") == wish.database
+    if not theirs and not (is_maintenance and wish.replace):
+        return
+    what = f"holds {', '.join(sorted(theirs))}" if theirs else "is the one that databases are made and renamed from"
+    raise UsageError(
+        f"The database {wish.database} {what}.",
+        why=f"A backup of {wish.service} can't take its place.",
+        remedy=f"correct PLYSTRA_{wish.service.upper()}_DSN, which is to name {wish.service}'s database.",
+    )
 
 
 def _permit(wish: Wish, *, exists: bool, may_create: bool, is_occupied: bool) -> None:
@@ -153,6 +170,16 @@ def _permit(wish: Wish, *, exists: bool, may_create: bool, is_occupied: bool) ->
     )
 
 
+def _require_only_one(server: Connection, name: str) -> None:
+    """Raise while another restore puts something in the place of the same database; held as long as the connection."""
+    if not _asks(server, "lock_restore", name=name):
+        raise Busy(
+            f"Another restore of {name} is running.",
+            why="Each would put its own copy in the place of the other's.",
+            remedy="wait for it; then look whether this one is still wanted.",
+        )
+
+
 def _require_alone(server: Connection, name: str) -> None:
     """Raise while anybody is connected to the database that is to be replaced."""
     deadline = time.monotonic() + _PATIENCE_SECONDS
@@ -170,9 +197,20 @@ def _require_alone(server: Connection, name: str) -> None:
     )
 
 
+def _beside(name: str, suffix: str) -> str:
+    """Return a name made of a database's, of no more bytes than PostgreSQL keeps."""
+    return name.encode()[: _LONGEST - len(suffix)].decode(errors="ignore") + suffix
+
+
 @contextlib.contextmanager
 def _made(server: Connection, service: str, name: str) -> Iterator[None]:
-    """Make a database, and drop it unless the block succeeds."""
+    """Make a database, and drop it unless the block succeeds; never one that was there before."""
+    if _asks(server, "database_exists", name=name):
+        raise Busy(
+            f"There is a database {name} already.",
+            why="Another restore may be at work in it.",
+            remedy="wait for that one, or drop the database if nobody needs it; then run the same command again.",
+        )
     try:
         create_database(server, service, name)
         yield

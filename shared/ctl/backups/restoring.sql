@@ -33,3 +33,11 @@ select audit.ensure_partition(%(index)s);
 -- name: append_entry
 -- Appends one entry to the log, whose triggers check it like any other.
 insert into audit.entry (log_index, recorded_at, {columns}) values (%s, %s, {values});
+
+-- name: list_schemas
+-- Returns the names of the schemas, by which a service's database is known.
+select nspname from pg_namespace;
+
+-- name: lock_restore
+-- Asks to be the one restore that takes the place of a database.
+select pg_try_advisory_lock(hashtextextended('plystra.restore ' || %(name)s, 0));

@@ -57,6 +57,13 @@ def take_backup(
                 sync(path)
             unfinished.rename(final)
             sync(out)
+        except OSError as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise UsageError(
+                f"{final} can't be written: {error.strerror}.",
+                why="The backup was given up; nothing is left of it.",
+                remedy=f"make room, or wait a second for another's name; then: plystractl backup create --service {service}",
+            ) from error
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise

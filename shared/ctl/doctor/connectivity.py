@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -81,7 +82,7 @@ def look_at_connect_privilege(context: Context, service: str) -> Iterator[Findin
 
 def look_at_health(context: Context, service: str) -> Iterator[Finding]:
     """Find a service that doesn't answer, or another program in its place."""
-    url = getattr(context.settings, f"{service}_url")
+    url = re.sub(r"//[^/]*@", "//", getattr(context.settings, f"{service}_url") or "")  # without a password in it
     try:
         found = _data(context.get(service, "/api/v1/health")).get("service")
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, UnicodeError) as error:
