@@ -268,5 +268,5 @@ def _get(service: str, path: str) -> httpx.Response | None:
         return None
     try:
         return httpx.get(f"{url.rstrip('/')}{path}", timeout=_HTTP_SECONDS, trust_env=False)
-    except (httpx.TransportError, httpx.InvalidURL):
+    except (httpx.RequestError, httpx.InvalidURL):
         return None
