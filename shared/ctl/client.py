@@ -78,7 +78,7 @@ def ask(
     while True:
         try:
             response = client.request(method, path, **options)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             failure = f"{client.base_url} can't be reached: {type(error).__name__}: {error}"
         else:
             if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
@@ -94,6 +94,7 @@ def ask(
         time.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
     if response.is_success:
+        _require_envelope(client, response)
         return response
     problem = _problem(response)
     found = f"{method} {path} was refused with {response.status_code} {problem.code}: {problem.detail}"
@@ -102,6 +103,20 @@ def ask(
             found, why="The key decides what may be done.", remedy="set PLYSTRA_ADMIN_KEY to a key that may."
         )
     raise ServiceRefused(problem.code, found)
+
+
+def _require_envelope(client: httpx.Client, response: httpx.Response) -> None:
+    """Raise unless what answered speaks as the services do: a proxy's page is no answer, whatever its status."""
+    try:
+        body = msgspec.json.decode(response.content) if response.content else {"data": None}
+    except (msgspec.MsgspecError, UnicodeError):
+        body = None
+    if not isinstance(body, dict) or "data" not in body:
+        raise Unreachable(
+            f"What answers at {client.base_url} isn't a service of Plystra: {response.text[:100]!r}",
+            why="Whether anything was done there can't be known.",
+            remedy="correct the URL, or what stands before the service; then run the command again.",
+        )
 
 
 def _problem(response: httpx.Response) -> _ProblemBody:

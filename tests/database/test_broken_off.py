@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 
+import httpx
 import psycopg
 import pytest
 from psycopg import sql
 
 from shared.ctl.__main__ import main
+from shared.ctl.client import ask
 from shared.migrations.bootstrap import Roles
-from shared.migrations.errors import ExitCode
+from shared.migrations.errors import ExitCode, Unreachable
 from tests.conftest import PASSWORD
 
 CHECKS = (["migrate", "verify"], ["migrate", "status"], ["migrate", "plan"], ["schema", "check"])
@@ -85,6 +87,16 @@ def test_a_database_without_an_encoding_can_be_migrated_and_compared(capsys, mon
             assert "encoding" in differing
         finally:
             connection.execute("drop database unencoded with (force)")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"data": "\xff"}'])
+def test_what_answers_in_the_place_of_a_service_is_no_answer(body):
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=body))
+    with (
+        httpx.Client(base_url="http://proxy", transport=transport) as client,
+        pytest.raises(Unreachable, match="proxy"),
+    ):
+        ask(client, "GET", "/api/v1/policy")
 
 
 def test_a_password_in_the_url_of_a_service_is_not_printed(capsys, monkeypatch, configured):

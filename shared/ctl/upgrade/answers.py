@@ -29,5 +29,5 @@ def get(service: str, path: str) -> httpx.Response | None:
         return None
     try:
         return httpx.get(f"{url.rstrip('/')}{path}", timeout=_HTTP_SECONDS, trust_env=False)
-    except (httpx.TransportError, httpx.InvalidURL):
+    except (httpx.RequestError, httpx.InvalidURL):
         return None
