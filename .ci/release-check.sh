@@ -36,11 +36,13 @@ chmod 711 "$home"
 
 step "migrations committed" nothing_uncommitted
 step "landed migrations" landed_migrations
+step "schema.lock.json" "$bin"/plystractl migrate diff --check
 step "queries.lock.json" "$bin"/plystractl schema lock-queries --check
 step "OpenAPI" "$bin"/plystractl openapi --check
 step "reference" "$bin"/plystractl reference --check
 step "upgrade with data" tests tests/database/test_upgrade_from_previous.py tests/database/test_query_locks.py
 step "upgrade drill" tests tests/stack/test_upgrade_drill.py
+step "operator's manual" tests tests/stack/test_operating_manual.py
 step "clean install" tests tests/stack/test_deploy.py
 step "conformance" tests tests/stack/test_openapi_contract.py
 step "demo" env -u PLYSTRA_ENVIRONMENT "$bin"/plystractl demo --home "$home/plystra" --authz-port "${AUTHZ_PORT:-8080}" --audit-port "${AUDIT_PORT:-8081}"

@@ -1,4 +1,4 @@
-"""The statements that drop an object, or change one attribute of it to what is expected."""
+"""The statements that change one attribute of an object to what is expected."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from shared.catalogue.changing_cluster import change_role, enforce, setting_statement
-from shared.catalogue.common import drop_default_privileges, set_comment, set_grants, set_labels, set_owner, target
+from shared.catalogue.common import (
+    set_comment,
+    set_grants,
+    set_labels,
+    set_owner,
+)
 from shared.catalogue.making_objects import LAST, switch_event_trigger
 from shared.catalogue.making_relations import (
     attach,
@@ -31,7 +36,6 @@ from shared.catalogue.words import (
     making,
     own_name,
     quoted,
-    role,
     table_of,
 )
 
@@ -356,43 +360,3 @@ class Change:
 
 def _options_in(text: str | None) -> list[str]:
     return re.findall(r"(\w+) = ", text or "")
-
-
-def drop(objects: Objects, key: str) -> list[Step]:
-    """Return the statements that take away an object that isn't expected."""
-    found, kind, name = objects[key], kind_of(key), name_of(key)
-    rank = dropping(kind)
-    if kind == "default privileges":
-        return list(drop_default_privileges(key, found))
-    if kind == "settings":
-        return [(ALTER, setting_statement(name, setting, None)) for setting in found.get("settings", {})]
-    if kind == "column":
-        if "inherited" in found or "of_type" in objects.get(found[OF], {}):
-            return []  # it goes with where it comes from
-        if kind_of(found[OF]) in {"view", "materialized view"}:
-            begin = f"{alter_relation(found[OF])} alter column {column_of(key, found)}"
-            return [(ALTER, f"{begin} drop default")] if "default" in found else []
-        if found[OF].startswith("type "):
-            return [(rank, f"alter type {name_of(found[OF])} drop attribute {column_of(key, found)} cascade")]
-        return [(rank, f"{alter_relation(found[OF])} drop column {column_of(key, found)}")]
-    if kind == "constraint":
-        table = "domain" if found[OF].startswith("domain ") else "table"
-        # A key goes after the foreign keys that need it.
-        needed = 1 if found["form"] in {"primary key", "unique"} else 0
-        return [(rank + needed, f"alter {table} {table_of(key, found)} drop constraint {own_name(key)}")]
-    if kind in {"trigger", "rule", "policy"}:
-        return [(rank, f"drop {target(key, found)}")]
-    if kind == "extension":
-        # What somebody added to it, such as a table with all its rows, mustn't go with it.
-        added = [(-LATE, f"alter extension {name} drop {member}") for member in found.get("added", {})]
-        return [*added, (rank, f"drop extension {name}")]
-    if kind == "subscription":
-        return [
-            (rank, f"alter subscription {name} disable"),
-            (rank + 1, f"alter subscription {name} set (slot_name = none)"),
-            (rank + 2, f"drop subscription {name}"),
-        ]
-    lost = "-- This takes every row with it.\n" if kind in {"table", "materialized view"} else ""
-    if kind == "event trigger":
-        return [(-LAST, f"drop event trigger {name}")]
-    return [(rank, f"{lost}drop {kind} {role(name) if kind == 'role' else name}")]

@@ -126,3 +126,12 @@ def _place(key: str, found: Object) -> str:
 def _label(key: str, found: Object, label: str, *, keep: bool) -> Step:
     provider, _, text = label.partition(": ")
     return COMMENT, f"security label for {provider} on {target(key, found)} is {literal(text) if keep else 'null'}"
+
+
+def unless_rows(table: str, condition: str, statement: str) -> str:
+    """Return a statement that does another unless it would take values with it: what isn't expected may be a renamed one."""
+    said = f"{table} holds values that would be lost: was something renamed? Keep or delete them, then run this again"
+    return (
+        f"do $restore$ begin if exists (select from {table} where {condition}) then "
+        f"raise exception using message = {literal(said)}; end if; {statement}; end $restore$"
+    )

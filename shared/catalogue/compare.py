@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
-from shared.catalogue.changing import drop
 from shared.catalogue.model import OF, UNCOMPARED, Catalogue, Difference, kind_of, name_of
 from shared.catalogue.partitions import expected_partition, split
 from shared.catalogue.rebuilding import change, make
+from shared.catalogue.taking_away import drop
 from shared.catalogue.words import Objects, Step, own_name
 
 # Attributes that bring or take a part with them.

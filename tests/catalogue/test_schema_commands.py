@@ -91,6 +91,30 @@ def test_the_printed_script_brings_the_database_back(operate, authz_database):
     assert operate("schema", "check", "--service", "authz", "--sql", authz=authz_database.owner_dsn) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("change", "back"),
+    [
+        ("alter table authz.idempotency_key rename to kept", "alter table authz.kept rename to idempotency_key"),
+        (
+            "alter table authz.idempotency_key rename column answer to reply",
+            "alter table authz.idempotency_key rename column reply to answer",
+        ),
+    ],
+    ids=["table", "column"],
+)
+def test_what_was_renamed_keeps_its_rows_whatever_is_printed(operate, authz_database, change, back):
+    row = "'c', 'k', decode(repeat('00', 32), 'hex'), '{}', now()"
+    execute(authz_database, f"insert into authz.idempotency_key values ({row})", change)
+    code, text = operate("schema", "check", "--service", "authz", "--sql", authz=authz_database.owner_dsn)
+    assert code == 1
+    with pytest.raises(psycopg.Error, match=r"was something renamed\?|contains null values"):
+        execute(authz_database, text)
+    execute(authz_database, back)
+    assert operate("schema", "check", "--service", "authz", authz=authz_database.owner_dsn)[0] == 0
+    with connect(authz_database.superuser_dsn) as connection:
+        assert connection.execute("select count(*) from authz.idempotency_key where answer = '{}'").fetchone() == (1,)
+
+
 def test_json_is_one_document_with_the_line_of_the_lock_file(operate, authz_database):
     execute(authz_database, "drop index authz.event_space_idx")
     code, text = operate("schema", "check", "--service", "authz", "--format", "json", authz=authz_database.owner_dsn)
