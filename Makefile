@@ -21,7 +21,8 @@ HOME_DIR ?= .plystra
 AUTHZ_PORT ?= 8080
 AUDIT_PORT ?= 8081
 SEED ?= finance-reviewer
-WORKERS ?= 2
+# More than there are cores: most tests wait for processes and disks.
+WORKERS ?= 4
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
