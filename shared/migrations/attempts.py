@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ class Change:
     kind: Literal["whole", "bare", "batched"]
     run: Callable[[], None]
     again: str
+    note: Callable[[str], None] = lambda _: None  # keeps how it failed, where it stays begun
 
 
 def make_change(backend: LedgerBackend, dsn: str, change: Change, attempts: int) -> None:
@@ -37,9 +39,12 @@ def make_change(backend: LedgerBackend, dsn: str, change: Change, attempts: int)
             except psycopg.errors.LockNotAvailable as error:
                 if attempt == attempts:
                     cause = f"it didn't get its locks in {attempt} attempts, because of {blockers}"
+                    _note(backend, change, cause)
                     raise _failure(backend, change, cause, blockers.remedy) from error
             except psycopg.Error as error:
-                raise _failure(backend, change, _place(error, change)) from error
+                cause = _place(error, change)
+                _note(backend, change, cause)
+                raise _failure(backend, change, cause) from error
             except KeyboardInterrupt as error:
                 raise _failure(backend, change, "it was interrupted", "start it again when you like") from error
             else:
@@ -52,6 +57,13 @@ def make_bookkeeping(backend: LedgerBackend, dsn: str, attempts: int = LOCK_ATTE
     again = f"plystractl migrate up --service {backend.service}"
     name = "The preparation of the bookkeeping tables"
     make_change(backend, dsn, Change(name=name, text="", kind="whole", run=backend.bootstrap, again=again), attempts)
+
+
+def _note(backend: LedgerBackend, change: Change, cause: str) -> None:
+    """Keep how a change failed that stays begun; where that can't be done it counts as interrupted."""
+    if not backend.connection.closed:
+        with contextlib.suppress(psycopg.Error):
+            change.note(cause)
 
 
 def _failure(backend: LedgerBackend, change: Change, cause: str, first: str = "mend the cause") -> OperatorError:

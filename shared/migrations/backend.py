@@ -228,6 +228,12 @@ class LedgerBackend(PostgresqlPsycopgBackend):  # type: ignore[misc]  # yoyo has
             total += rows
             self._progress(migration.id, total)
 
+    def note_failure(self, migration: FileMigration, cause: str) -> None:
+        """Keep in yoyo's log how a migration failed that is left begun."""
+        row = {"hash": migration.hash, "id": migration.id, "hostname": socket.gethostname(), "cause": cause}
+        with self.transaction():
+            self.connection.execute(QUERIES["note_failure"], row)
+
     def record_one(self, migration: FileMigration) -> None:
         """Record a migration as applied whose effect is there already; the caller has opened the transaction."""
         self._start(migration)

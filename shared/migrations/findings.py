@@ -92,6 +92,10 @@ FAULTS: Final[dict[str, tuple[str, str]]] = {
         "Find out who did; restore public._migration_ledger from a backup, then: "
         "plystractl migrate verify --service {service}",
     ),
+    "failed": (
+        "A migration that can't run in a transaction failed; what it did before that is there, and the rest isn't.",
+        "Mend what it failed of, then: plystractl migrate up --service {service}",
+    ),
     "interrupted": (
         "A migration that can't run in a transaction was begun and not finished.",
         "Run it again, it clears up what was left: plystractl migrate up --service {service}",

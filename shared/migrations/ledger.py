@@ -40,6 +40,7 @@ class Bookkeeping(msgspec.Struct, frozen=True, kw_only=True):
 
     ledger: dict[str, LedgerRow]
     marks: frozenset[str]
+    failures: dict[str, str] = {}  # how a migration failed that is begun, as far as this user may read that
 
     @property
     def applied(self) -> list[str]:
@@ -96,6 +97,9 @@ def read_bookkeeping(connection: Connection) -> Bookkeeping:
             marks: set[str] = set()
             if _exists(connection, f"public.{YOYO_TABLE}"):
                 marks = {str(id) for (id,) in connection.execute(QUERIES["load_marks"])}
+            failures: dict[str, str] = {}
+            if any(row.state == "started" for row in ledger.values()) and _may_read_log(connection):
+                failures = {str(id): str(cause) for id, cause in connection.execute(QUERIES["load_failures"])}
         except psycopg.errors.InsufficientPrivilege as error:
             user, database = connection.info.user, connection.info.dbname
             raise CannotCompare(
@@ -103,7 +107,7 @@ def read_bookkeeping(connection: Connection) -> Bookkeeping:
                 why="Whether the migrations are applied as they should be remains unknown.",
                 remedy=f"as the owner: grant select on public._migration_ledger, public.{YOYO_TABLE} to {user};",
             ) from error
-    return Bookkeeping(ledger=ledger, marks=frozenset(marks))
+    return Bookkeeping(ledger=ledger, marks=frozenset(marks), failures=failures)
 
 
 def grant_reading(service: str) -> sql.Composed:
@@ -116,6 +120,13 @@ def lock_key(service: str) -> int:
     """Return the key of the advisory lock that one migrate of a service holds, the same in every release."""
     digest = hashlib.sha256(f"plystra migrate {service}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _may_read_log(connection: Connection) -> bool:
+    if not _exists(connection, "public._yoyo_log"):
+        return False
+    row = connection.execute(QUERIES["may_read_log"]).fetchone()
+    return bool(row and row[0])
 
 
 def _exists(connection: Connection, table: str) -> bool:

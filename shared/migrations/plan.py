@@ -24,7 +24,7 @@ from shared.migrations.lockfile import LockFile, read_lock
 from shared.migrations.verify import compare_database, compare_files
 from shared.release import SERVICE_VERSION
 
-REPAIRED_BY_UP: Final = frozenset({"pending", "interrupted"})
+REPAIRED_BY_UP: Final = frozenset({"pending", "failed", "interrupted"})
 _PART_LENGTH: Final = 16
 _PARTS: Final = {
     "database": "it is another database",
@@ -68,7 +68,7 @@ def make_plan(service: str, dsn: str, folder: Path | None = None) -> tuple[Plan,
     pending = [
         PlannedMigration(
             id=file.id,
-            state="interrupted" if file.id in books.ledger else "pending",
+            state=next(fault.code for fault in faults if fault.subject == file.id),
             purpose=file.header["purpose"],
             kind=file.header["kind"],
             phase=file.header["phase"],

@@ -71,6 +71,26 @@ select id, ordinal, sha256, state, started_at, applied_at, applied_by, tool_vers
 from public._migration_ledger ledger
 order by ordinal;
 
+-- name: load_failures
+-- Returns of each migration that was begun and not finished how it failed last since then, if it is known; yoyo's log has it.
+select distinct on (log.migration_id) log.migration_id, log.comment
+from public._yoyo_log log
+join public._migration_ledger ledger on ledger.id = log.migration_id
+where ledger.state = 'started' and log.operation = 'fail' and log.created_at_utc >= ledger.started_at at time zone 'utc'
+order by log.migration_id, log.created_at_utc desc;
+
+-- name: may_read_log
+-- Tells whether this user may read yoyo's log; the service and its readers may not.
+select has_table_privilege('public._yoyo_log', 'select');
+
+-- name: note_failure
+-- Notes in yoyo's log how a migration failed that had to be left begun.
+insert into public._yoyo_log (id, migration_hash, migration_id, operation, username, hostname, comment, created_at_utc)
+values (
+    gen_random_uuid()::text, %(hash)s, %(id)s, 'fail', left(session_user, 255), left(%(hostname)s, 255),
+    left(%(cause)s, 255), clock_timestamp() at time zone 'utc'
+);
+
 -- name: load_marks
 -- Returns what yoyo's own table says is applied.
 select migration_id from public._yoyo_migration;

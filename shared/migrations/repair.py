@@ -24,7 +24,8 @@ from shared.migrations.runner import WAIT_SECONDS, HasFindings, read_checked
 from shared.migrations.statements import split_statements
 from shared.migrations.verify import compare_database
 
-_SETTLED: Final = frozenset({"interrupted", "unmarked", "unrecorded", "modified"})
+_BEGUN: Final = frozenset({"failed", "interrupted"})
+_SETTLED: Final = frozenset({*_BEGUN, "unmarked", "unrecorded", "modified"})
 _SHOWN: Final = 10
 
 
@@ -129,7 +130,7 @@ def _require_visible(file: MigrationFile, finding: Finding) -> None:
     raise Refused(
         f"{file.id} is {finding.code}, and it is a data migration.",
         why="The schema can't tell whether it has run.",
-        remedy=again if finding.code == "interrupted" else finding.remedy,
+        remedy=again if finding.code in _BEGUN else finding.remedy,
     )
 
 
@@ -181,7 +182,7 @@ def _shows_nothing(
 ) -> bool:
     """Tell whether the last migration was interrupted and the schema is the same without it: then it had better run again."""
     last = doubtful.get(ids[-1])
-    return last is not None and last.code == "interrupted" and not is_as_expected(connection, ids[:-1])
+    return last is not None and last.code in _BEGUN and not is_as_expected(connection, ids[:-1])
 
 
 def _refused(service: str, expected: str, differences: list[str]) -> Refused:

@@ -127,7 +127,8 @@ def migration_status(service: str, dsn: str, folder: Path | None = None) -> list
     found = []
     for id in sorted({*by_id, *books.ledger}):
         row, migration = books.ledger.get(id), by_id.get(id)
-        state = "pending" if row is None else {"started": "interrupted"}.get(row.state, row.state)
+        begun = "failed" if id in books.failures else "interrupted"
+        state = "pending" if row is None else {"started": begun}.get(row.state, row.state)
         purpose = migration.header.get("purpose") if migration else None
         found.append(MigrationStatus(id=id, state=state, purpose=purpose, recorded=row))
     return found
@@ -153,5 +154,6 @@ def apply(backend: LedgerBackend, dsn: str, migration: FileMigration, attempts: 
         kind=kind,
         run=lambda: backend.apply_one(migration),
         again=f"plystractl migrate up --service {backend.service}",
+        note=lambda cause: None if migration.use_transactions else backend.note_failure(migration, cause),
     )
     make_change(backend, dsn, change, attempts)

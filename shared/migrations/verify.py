@@ -113,9 +113,10 @@ def compare_database(files: MigrationFolder, lock: LockFile | None, books: Bookk
         migration, row, marked = by_id.get(id), books.ledger.get(id), id in books.marks
         if row is not None:
             known = migration is not None or id in locked
-            faults += [(code, id, seen) for code, seen in _recorded(row, migration, lock, known=known, marked=marked)][
-                :1
-            ]
+            faults += [
+                (code, id, seen)
+                for code, seen in _recorded(row, migration, lock, books.failures.get(id), known=known, marked=marked)
+            ][:1]
         elif marked:
             faults.append(("unrecorded", id, "yoyo's table holds it, the ledger doesn't."))
         elif migration and id in locked and migration.ordinal < newest:
@@ -145,11 +146,21 @@ def _under_another_name(row: LedgerRow, twin: MigrationFile, books: Bookkeeping)
 
 
 def _recorded(
-    row: LedgerRow, migration: MigrationFile | None, lock: LockFile | None, *, known: bool, marked: bool
+    row: LedgerRow,
+    migration: MigrationFile | None,
+    lock: LockFile | None,
+    failure: str | None,
+    *,
+    known: bool,
+    marked: bool,
 ) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with a migration that the ledger holds, the gravest first."""
     if row.state == "started":
-        yield "interrupted", f"It was begun at {row.started_at:%Y-%m-%d %H:%M:%S%z} by {row.applied_by}."
+        begun = f"It was begun at {row.started_at:%Y-%m-%d %H:%M:%S%z} by {row.applied_by}"
+        if failure is not None:
+            yield "failed", f"{begun}, and failed: {failure}."
+        else:
+            yield "interrupted", f"{begun}."
         return
     if not known:
         if marked:

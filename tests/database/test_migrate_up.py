@@ -10,6 +10,7 @@ import pytest
 
 from shared.migrations.errors import ApplyFailed, Busy, ExitCode, NeedsRepair, Unreachable, UsageError
 from shared.migrations.ledger import lock_key
+from shared.migrations.plan import make_plan
 from shared.migrations.runner import HasFindings, migrate_up, migration_status
 from shared.migrations.verify import verify
 
@@ -239,7 +240,13 @@ def test_a_failed_concurrent_index_is_dropped_and_built_again(empty_database, tw
         migrate_up("authz", empty_database.owner_dsn, two_tables.path)
     assert caught.value.exit_code == ExitCode.NEEDS_REPAIR
     (finding,) = verify("authz", empty_database.owner_dsn, two_tables.path)
-    assert (finding.code, finding.subject) == ("interrupted", "0003.index")
+    assert (finding.code, finding.subject) == ("failed", "0003.index")
+    assert "could not create unique index" in finding.seen
+    # Who may not read yoyo's log isn't told how it ended.
+    assert [one.code for one in verify("authz", empty_database.reader_dsn, two_tables.path)] == ["interrupted"]
+    (planned,) = make_plan("authz", empty_database.owner_dsn, two_tables.path)[0].pending
+    assert (planned.id, planned.state) == ("0003.index", "failed")
+    assert [row.state for row in migration_status("authz", empty_database.owner_dsn, two_tables.path)][-1] == "failed"
     assert query(empty_database, "select count(*) from pg_index where not indisvalid") == [(1,)]
     query(empty_database, "update authz.first set twin = id")
     assert migrate_up("authz", empty_database.owner_dsn, two_tables.path) == ["0003.index"]
