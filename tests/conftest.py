@@ -29,7 +29,9 @@ from shared.migrations.runner import migrate_up
 from shared.process import is_alive
 
 PASSWORD: Final = "for-tests-only"
-_OUTSIDE: Final = Path("/var/tmp")  # noqa: S108 - mkdtemp takes no name that others could have prepared
+_DISK: Final = Path("/var/tmp")  # noqa: S108 - mkdtemp takes no name that others could have prepared
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - as above
+_ROOM: Final = 10 << 30  # bytes: what the servers of several workers may come to
 _SUFFIX: Final = itertools.count(1)
 
 settings.register_profile("thorough", max_examples=2_000)
@@ -85,14 +87,25 @@ def server() -> Iterator[EmbeddedPostgres]:
         yield postgres
 
 
+def _outside() -> Path:
+    """Return where servers of the tests keep their data: a clone is a thousand files, which memory makes twenty times faster."""
+    try:
+        found = os.statvfs(_MEMORY)
+    except OSError:
+        return _DISK
+    is_roomy = found.f_bavail * found.f_frsize >= _ROOM
+    return _MEMORY if is_roomy and not found.f_flag & os.ST_NOEXEC and os.access(_MEMORY, os.W_OK) else _DISK
+
+
 @contextmanager
 def passable() -> Iterator[Path]:
     """Make a folder that the server's account can enter also when we are root, which pytest's own can't be."""
-    for left in _OUTSIDE.glob("plystra-tests-*-*"):  # by a run that was killed
+    outside = _outside()
+    for left in outside.glob("plystra-tests-*-*"):  # by a run that was killed
         pid = left.name.split("-")[2]
         if left.stat().st_uid == os.geteuid() and pid.isdecimal() and not is_alive(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"plystra-tests-{os.getpid()}-", dir=_OUTSIDE))
+    folder = Path(tempfile.mkdtemp(prefix=f"plystra-tests-{os.getpid()}-", dir=outside))
     folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     try:
         yield folder

@@ -58,6 +58,7 @@ class Laboratory:
         """Make roles and templates on a server that has none of them."""
         self.server = server
         self.expected: dict[str, Catalogue] = {}
+        self._spare: dict[str, str] = {}
         with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
             connection.execute("set allow_in_place_tablespaces = on")
             connection.execute("create tablespace drift location ''")
@@ -96,13 +97,21 @@ class Laboratory:
     @contextlib.contextmanager
     def copy(self, where: str) -> Iterator[str]:
         """Give the name of a copy of a template, and drop it afterwards."""
+        name = self._make_copy(where)
+        try:
+            yield name
+        finally:
+            self._drop_copy(name)
+
+    def _make_copy(self, where: str) -> str:
         name = f"drift_{where}_{next(_NUMBER)}"
         with psycopg.connect(self.server.superuser_dsn, autocommit=True) as admin:
             create_database(admin, self.service_of(where), name, template=f"drift_{where}")
-            try:
-                yield name
-            finally:
-                admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+        return name
+
+    def _drop_copy(self, name: str) -> None:
+        with psycopg.connect(self.server.superuser_dsn, autocommit=True) as admin:
+            admin.execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
     def check(self, where: str, database: str) -> list[Difference]:
         """Return what the check says of a database, over a connection of its own."""
@@ -119,17 +128,25 @@ class Laboratory:
         self.run(database, restore_script(self.check(where, database)))
 
     def try_mutation(self, mutation: Mutation) -> Outcome:
-        """Mutate a copy, check it, undo it by what the check gives, and check it again."""
-        with self.copy(mutation.where) as database:
-            self.run(database, mutation.sql)
-            reported = self.check(mutation.where, database)
-            script = restore_script(reported)
-            failure = None
-            try:
-                self.run(database, script)
-            except psycopg.Error as error:
-                failure = f"{error.diag.message_primary} ({error.diag.context or error.diag.statement_position})"
-            return Outcome(reported=reported, left=self.check(mutation.where, database), failure=failure, script=script)
+        """Mutate a copy, check it, undo it by what the check gives, and check it again.
+
+        Making a copy takes longer than all of that, so one that was brought back is used for the next mutation.
+        """
+        database = self._spare.pop(mutation.where, None) or self._make_copy(mutation.where)
+        self.run(database, mutation.sql)
+        reported = self.check(mutation.where, database)
+        script = restore_script(reported)
+        failure = None
+        try:
+            self.run(database, script)
+        except psycopg.Error as error:
+            failure = f"{error.diag.message_primary} ({error.diag.context or error.diag.statement_position})"
+        outcome = Outcome(reported=reported, left=self.check(mutation.where, database), failure=failure, script=script)
+        if outcome.restores:
+            self._spare[mutation.where] = database
+        else:
+            self._drop_copy(database)
+        return outcome
 
     def try_no_op(self, no_op: NoOp) -> list[Difference]:
         """Run something that leaves the schema what it was, and return what the check says nevertheless."""
