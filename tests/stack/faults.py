@@ -212,15 +212,12 @@ def the_tool_is_of_another_release(world: World) -> Iterator[None]:
         yield
 
 
-@fault("authz migrations")
+@fault("authz migrations", followed=True)
 def a_migration_is_pending(world: World) -> Iterator[None]:
     world.sql("authz", "drop table authz.maintenance")
     world.sql("authz", "delete from public._migration_ledger where id = '0011.maintenance'")
     world.sql("authz", "delete from public._yoyo_migration where migration_id = '0011.maintenance'")
     yield
-    # In production what is printed asks first for a look at the plan.
-    digest = world.operate("plystractl migrate plan --service authz --digest")
-    world.operate(f"plystractl migrate up --service authz --yes --plan {digest}")
 
 
 by_sql("an_index_is_missing", "authz schema", "drop index authz.event_space_idx")
@@ -357,7 +354,7 @@ def the_disk_is_full(world: World) -> Iterator[None]:
     world.limits = Limits()
 
 
-@fault("audit backup")
+@fault("audit backup", followed=True)
 def the_backup_is_old(world: World) -> Iterator[None]:
     (young,) = world.backups.glob("audit-*")
     shutil.rmtree(young)
@@ -366,7 +363,7 @@ def the_backup_is_old(world: World) -> Iterator[None]:
     world.back_up()
 
 
-@fault("authz backup")
+@fault("authz backup", followed=True)
 def there_is_no_backup(world: World) -> Iterator[None]:
     (folder,) = world.backups.glob("authz-*")
     shutil.rmtree(folder)
