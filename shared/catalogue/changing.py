@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from shared.catalogue.changing_cluster import change_role, enforce, setting_statement
-from shared.catalogue.common import (
+from shared.catalogue.belongings import (
     set_comment,
     set_grants,
     set_labels,
     set_owner,
 )
+from shared.catalogue.changing_cluster import change_role, enforce, setting_statement
 from shared.catalogue.making_objects import LAST, switch_event_trigger
 from shared.catalogue.making_relations import (
     attach,

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from shared.catalogue import making_objects, making_relations
+from shared.catalogue.belongings import finish, set_grants
 from shared.catalogue.changing import Change
 from shared.catalogue.changing_cluster import setting_statement
-from shared.catalogue.common import finish, set_grants
 from shared.catalogue.model import OF, kind_of, name_of
 from shared.catalogue.taking_away import drop
 from shared.catalogue.words import ALTER, Objects, Step, alter_relation, column_of, making

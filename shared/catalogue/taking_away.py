@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from shared.catalogue.belongings import drop_default_privileges, target, unless_rows
 from shared.catalogue.changing_cluster import setting_statement
-from shared.catalogue.common import drop_default_privileges, target, unless_rows
 from shared.catalogue.making_objects import LAST
 from shared.catalogue.model import OF, kind_of, name_of
 from shared.catalogue.words import (

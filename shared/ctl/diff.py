@@ -12,6 +12,7 @@ from shared.catalogue.model import Difference
 from shared.catalogue.schema_lock import SCHEMA_LOCK_FILE, SchemaLock, read_schema_lock, render_schema_lock
 from shared.ctl.configuration import Which, chosen
 from shared.ctl.console import OUT, Format, print_error
+from shared.ctl.outcomes import TroubleReport
 from shared.ctl.reports import Report, print_report
 from shared.ctl.scratch import scratch_database, scratch_server
 from shared.migrations.errors import CannotCompare, ExitCode, OperatorError
@@ -23,14 +24,6 @@ from shared.migrations.runner import HasFindings
 State = Literal["current", "written", "stale"]
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """What stopped a command for one service."""
-
-    found: str
-    why: str
-    next: str
-
-
 class ServiceDiff(msgspec.Struct, frozen=True, kw_only=True):
     """What a replay showed for one service; a difference is between the lock file that was there and the replay."""
 
@@ -38,7 +31,7 @@ class ServiceDiff(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int
     lock_files: dict[str, State] = {}
     differences: list[Difference] = []
-    error: Failure | None = None
+    error: TroubleReport | None = None
 
 
 class DiffReport(Report, frozen=True, kw_only=True, tag="plystractl.migrate.diff/1"):
@@ -64,7 +57,7 @@ def diff(
     format
         For people, or one JSON document.
     """
-    with scratch_server(server) as dsn:
+    with scratch_server(server, why="Migrations are replayed in a database of their own.") as dsn:
         found = [_diff(one, dsn, check=check) for one in chosen(service)]
     exit_code = max(ExitCode(one.exit_code) for one in found)
     if format == "json":
@@ -84,8 +77,7 @@ def _diff(service: str, server: str, *, check: bool) -> ServiceDiff:
             lock = replay(service, dsn, files.path)
         return _compare(files, lock, check=check)
     except OperatorError as error:
-        failure = Failure(found=error.found, why=error.why, next=error.remedy)
-        return ServiceDiff(service=service, exit_code=int(error.exit_code), error=failure)
+        return ServiceDiff(service=service, exit_code=int(error.exit_code), error=TroubleReport.of(error))
 
 
 def _compare(files: MigrationFolder, lock: SchemaLock, *, check: bool) -> ServiceDiff:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Self
 
 import msgspec
 
@@ -34,6 +35,11 @@ class TroubleReport(msgspec.Struct, frozen=True, kw_only=True):
     found: str
     why: str
     next: str
+
+    @classmethod
+    def of(cls, error: OperatorError) -> Self:
+        """Return what a machine is told of an error."""
+        return cls(found=error.found, why=error.why, next=error.remedy)
 
 
 class ServiceReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +84,7 @@ class Outcome(msgspec.Struct, kw_only=True):
             plan=self.plan,
             settled=self.settled,
             schema_differences=self.schema_differences,
-            error=TroubleReport(found=error.found, why=error.why, next=error.remedy) if error else None,
+            error=TroubleReport.of(error) if error else None,
         )
 
 

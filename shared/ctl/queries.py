@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Final
 
 import msgspec
+from psycopg import sql
 
 from shared.ctl.configuration import load_operator_settings, owner_dsn
 from shared.ctl.console import OUT, print_error, print_finding
-from shared.ctl.databases import Databases, opened
-from shared.ctl.home import Home
 from shared.ctl.outcomes import FindingReport, TroubleReport
+from shared.ctl.scratch import scratch_database, scratch_server
+from shared.migrations.bootstrap import SERVICES, Roles
 from shared.migrations.errors import CannotCompare, ExitCode, OperatorError
 from shared.migrations.ledger import connect
 from shared.migrations.runner import migrate_up
@@ -26,9 +20,6 @@ from shared.queries.check import check_queries, load_lock
 from shared.queries.findings import QueryFinding
 from shared.queries.lock import QUERIES_LOCK_FILE, render_lock, sources
 from shared.queries.locking import lock_queries
-from shared.settings import OperatorSettings
-
-_OUTSIDE: Final = Path("/var/tmp")  # noqa: S108 - mkdtemp takes no name that others could have prepared
 
 
 class ServiceQueries(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +46,7 @@ class ComparedQueries(msgspec.Struct, frozen=True, kw_only=True):
             exit_code=int(self.exit_code),
             statements=self.statements,
             findings=[FindingReport(**finding.describe()) for finding in self.findings],
-            error=TroubleReport(found=error.found, why=error.why, next=error.remedy) if error else None,
+            error=TroubleReport.of(error) if error else None,
         )
 
 
@@ -100,11 +91,9 @@ def lock_queries_command(*, check: bool = False) -> ExitCode:
         Change nothing; fail when a lock file isn't what it would be written as.
     """
     stale = []
-    with _scratch() as databases:
-        for service, dsn in databases.owner.items():
-            migrate_up(service, dsn)
-            with connect(databases.app[service], "schema lock-queries", read_only=True) as connection:
-                content = render_lock(lock_queries(service, connection, _statements(service)))
+    with scratch_server(None, why="Statements are described by the schema that the migrations make.") as server:
+        for service in SERVICES:
+            content = _describe(service, server)
             file = sources(service) / QUERIES_LOCK_FILE
             if not check:
                 file.write_bytes(content)
@@ -120,6 +109,15 @@ def lock_queries_command(*, check: bool = False) -> ExitCode:
     return ExitCode.CLEAN
 
 
+def _describe(service: str, server: str) -> bytes:
+    """Return what the lock file of a service says, as its own role sees a database that is migrated for it."""
+    with scratch_database(server, service) as dsn:
+        migrate_up(service, dsn)
+        with connect(dsn, "schema lock-queries", read_only=True) as connection:
+            connection.execute(sql.SQL("set role {}").format(sql.Identifier(Roles(service).app)))
+            return render_lock(lock_queries(service, connection, _statements(service)))
+
+
 def _statements(service: str) -> dict[str, dict[str, str]]:
     """Ask a service's program what it sends."""
     command = [sys.executable, "-m", f"services.{service}", "statements"]
@@ -131,17 +129,3 @@ def _statements(service: str) -> dict[str, dict[str, str]]:
             remedy="mend what it names.",
         )
     return msgspec.json.decode(done.stdout, type=dict[str, dict[str, str]])
-
-
-@contextlib.contextmanager
-def _scratch() -> Iterator[Databases]:
-    """Give an empty database of each service on a PostgreSQL of its own, and remove all of it."""
-    folder = Path(tempfile.mkdtemp(prefix="plystra-scratch-", dir=_OUTSIDE))
-    folder.chmod(0o711 if os.geteuid() == 0 else 0o700)  # the account that PostgreSQL runs as must get through
-    try:
-        with opened(Home(folder), OperatorSettings()) as databases:
-            yield databases
-            if databases.server is not None:
-                databases.server.remove()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

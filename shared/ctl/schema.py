@@ -14,7 +14,7 @@ from shared.catalogue.schema_lock import line_of
 from shared.ctl.annotations import AnnotationFormat, Located, print_github, print_sarif
 from shared.ctl.configuration import Which, chosen, is_production, owner_dsn
 from shared.ctl.console import ERR, OUT, Format, print_error
-from shared.ctl.diff import Failure
+from shared.ctl.outcomes import TroubleReport
 from shared.ctl.queries import ComparedQueries, ServiceQueries, compare_queries, lock_queries_command, show_queries
 from shared.ctl.reports import Report, print_report
 from shared.migrations.building import build_schema
@@ -47,7 +47,7 @@ class CheckedSchema(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int
     expected_at: str | None = None
     drift: list[Drift] = []
-    error: Failure | None = None
+    error: TroubleReport | None = None
     queries: ServiceQueries | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -64,7 +64,7 @@ class BuiltSchema(msgspec.Struct, frozen=True, kw_only=True):
     service: str
     exit_code: int
     recorded: list[str] = []
-    error: Failure | None = None
+    error: TroubleReport | None = None
 
 
 class ApplyReport(Report, frozen=True, kw_only=True, tag="plystractl.schema.apply/1"):
@@ -155,7 +155,7 @@ def _check(service: str) -> CheckedSchema:
         with connect(owner_dsn(service), "schema check", read_only=True) as connection:
             found = check_schema(service, connection, folder)
     except OperatorError as error:
-        return CheckedSchema(service=service, exit_code=int(error.exit_code), error=_failure(error))
+        return CheckedSchema(service=service, exit_code=int(error.exit_code), error=TroubleReport.of(error))
     drift = [Drift(difference=one, line=line_of(folder, one.object)) for one in found.differences]
     exit_code = ExitCode.FINDINGS if drift else ExitCode.CLEAN
     return CheckedSchema(service=service, exit_code=int(exit_code), expected_at=found.expected_at, drift=drift)
@@ -185,12 +185,8 @@ def _build(service: str, *, refused: bool) -> BuiltSchema:
             )
         recorded = build_schema(service, owner_dsn(service))
     except OperatorError as error:
-        return BuiltSchema(service=service, exit_code=int(error.exit_code), error=_failure(error))
+        return BuiltSchema(service=service, exit_code=int(error.exit_code), error=TroubleReport.of(error))
     return BuiltSchema(service=service, exit_code=int(ExitCode.CLEAN), recorded=recorded)
-
-
-def _failure(error: OperatorError) -> Failure:
-    return Failure(found=error.found, why=error.why, next=error.remedy)
 
 
 def _show_sql(found: CheckedSchema) -> None:
@@ -219,5 +215,5 @@ def _show(found: CheckedSchema) -> None:
     )
 
 
-def _show_error(error: Failure) -> None:
+def _show_error(error: TroubleReport) -> None:
     print_error(OperatorError(error.found, why=error.why, remedy=error.next))

@@ -1,4 +1,4 @@
-"""A database for a moment, on a server that is ours or named, to replay migrations in."""
+"""A database for a moment, on a server that is ours or named, to replay migrations or to try a backup in."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ _PASSWORD: Final = "for-a-moment"  # noqa: S105 - of a server that is gone when 
 
 
 @contextlib.contextmanager
-def scratch_server(dsn: str | None) -> Iterator[str]:
-    """Give a superuser's DSN of a server: the one that is named, or an embedded one that ends with the block."""
+def scratch_server(dsn: str | None, *, why: str) -> Iterator[str]:
+    """Give the DSN of a server: the one that is named, or the superuser's of an embedded one that ends with the block.
+
+    `why` tells an operator what it is needed for, when it can't be had.
+    """
     if dsn is not None:
         yield dsn
         return
@@ -35,7 +38,7 @@ def scratch_server(dsn: str | None) -> Iterator[str]:
         except EmbeddedPostgresError as error:
             raise UsageError(
                 str(error),
-                why="Migrations are replayed in a database of their own.",
+                why=why,
                 remedy="see above; or name a server and its superuser by --server.",
             ) from error
         finally:

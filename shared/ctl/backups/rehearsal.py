@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 import msgspec
 from psycopg import sql
@@ -22,17 +18,13 @@ from shared.ctl.backups.putting import compare, put, require_roles, with_databas
 from shared.ctl.backups.taking import sync
 from shared.ctl.backups.verification import verify_backup
 from shared.ctl.projections import compare_projections
-from shared.embedded.errors import EmbeddedPostgresError
-from shared.embedded.server import EmbeddedPostgres
+from shared.ctl.scratch import scratch_server
 from shared.migrations.bootstrap import create_database
-from shared.migrations.errors import CannotCompare, OperatorError, UsageError
+from shared.migrations.errors import CannotCompare, OperatorError
 from shared.migrations.ledger import connect
 from shared.migrations.schema import check_schema
 from shared.migrations.verify import verify
 from shared.release import SERVICE_VERSION
-
-# Where a server that runs as another account can have its data, when we are root.
-_PASSABLE: Final = "/var/tmp"  # noqa: S108 - mkdtemp takes no name that others could have prepared
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -147,7 +139,7 @@ def _log(dsn: str) -> list[BackupFault]:
 @contextlib.contextmanager
 def _scratch(service: str, server_dsn: str | None) -> Iterator[str]:
     """Give an empty database of a service that is gone afterwards, whatever happens."""
-    with _server(server_dsn) as maintenance:
+    with scratch_server(server_dsn, why="A backup is proved by restoring it somewhere.") as maintenance:
         name = f"plystra_restore_test_{secrets.token_hex(6)}"
         with connect(maintenance, "backup restore-test", read_only=False) as server:
             require_roles(server, service)
@@ -156,28 +148,3 @@ def _scratch(service: str, server_dsn: str | None) -> Iterator[str]:
                 yield with_database(maintenance, name)
             finally:
                 server.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
-
-
-@contextlib.contextmanager
-def _server(server_dsn: str | None) -> Iterator[str]:
-    """Give a server that was named, or else an embedded PostgreSQL in a temporary folder."""
-    if server_dsn is not None:
-        yield server_dsn
-        return
-    is_root = os.geteuid() == 0
-    home = Path(tempfile.mkdtemp(prefix="plystra-restore-test-", dir=_PASSABLE if is_root else None))
-    home.chmod(0o711 if is_root else 0o700)
-    postgres = EmbeddedPostgres(home, fast=True)
-    try:
-        try:
-            postgres.start()
-        except EmbeddedPostgresError as error:
-            raise UsageError(
-                str(error),
-                why="A backup is proved by restoring it somewhere.",
-                remedy="see above; or name a server of your own by --server postgresql://…/postgres.",
-            ) from error
-        yield postgres.superuser_dsn
-    finally:
-        postgres.remove()
-        shutil.rmtree(home, ignore_errors=True)
